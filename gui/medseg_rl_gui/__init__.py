@@ -1,0 +1,1 @@
+"""The desktop application of MedSeg-RL. Not written yet: this placeholder keeps the name and the layout."""

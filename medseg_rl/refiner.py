@@ -1,0 +1,74 @@
+"""The seam behind which everything that refines stands: the voxel agent, its twins, the classical refiners.
+
+Plain numpy in, plain numpy out; no reference mask can be passed, so none can leak into inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg_rl.hints.clicks import Click
+from medseg_rl.volume import Spacing
+
+Percent = npt.NDArray[np.uint8]  # probability in hundredths, 1..99; the mask is percent > 50
+
+MASK_THRESHOLD = 50
+LOWEST, HIGHEST = 1, 99
+NO_COMMAND = 0  # command index of "none" (NA): its embedding is zero
+
+
+@dataclass(frozen=True, eq=False)
+class RefinementRequest:
+    """One interaction on one region of interest. All arrays (x, y, z) of the region.
+
+    `image`: float32, normalised by the statistics of the whole volume. `percent`: the live state before. `clicks`: all
+    clicks so far inside the region, oldest first, indices counted from its corner; the last `n_new_clicks` are this
+    interaction's. `held_voxels`: True where nothing may change (locked labels, beyond the guard). `steps`: refinement steps.
+    """
+
+    image: npt.NDArray[np.float32]
+    spacing: Spacing
+    percent: Percent
+    clicks: tuple[Click, ...]
+    n_new_clicks: int
+    held_voxels: npt.NDArray[np.bool_] | None = None
+    steps: int = 3
+    command: int = NO_COMMAND
+
+
+def never_cancelled() -> bool:
+    """The default of `cancel`."""
+    return False
+
+
+def no_preview(percent: Percent) -> None:
+    """The default of `preview`."""
+
+
+class Refiner(Protocol):
+    """Turns a request into the new state of its region."""
+
+    @property
+    def name(self) -> str:
+        """Short name for tables and journals."""
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies it in a manifest: kind, parameters, weights hash."""
+
+    def refine(
+        self,
+        request: RefinementRequest,
+        *,
+        cancel: Callable[[], bool] = never_cancelled,
+        preview: Callable[[Percent], None] = no_preview,
+    ) -> Percent:
+        """New state, same shape. Calls `cancel` before and `preview` after each refinement step.
+
+        Clicked voxels hold their label (99 or 1) and `held_voxels` are returned as they came.
+        Raises `Cancelled` when `cancel` answers True.
+        """

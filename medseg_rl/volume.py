@@ -1,0 +1,186 @@
+"""Volume = array + affine. The one place that turns voxel indices into millimetres and back.
+
+World is RAS+ millimetres everywhere inside the project; LPS exists only at the border of a file. Opens no file.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg_rl.errors import GeometryError
+
+FloatArray = npt.NDArray[np.float64]
+Index = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+SHEAR_TOLERANCE_DEGREES = 0.1  # below this, rounding in the file explains it
+
+
+@dataclass(frozen=True)
+class Box:
+    """Voxels from `start` (included) to `stop` (excluded) along each array axis."""
+
+    start: Index
+    stop: Index
+
+    @classmethod
+    def whole(cls, shape: Index) -> Self:
+        """The box of a whole array of that shape."""
+        return cls((0, 0, 0), shape)
+
+    @classmethod
+    def around_indices(cls, indices: npt.ArrayLike) -> Self:
+        """Smallest box that holds voxel indices (n, 3), n >= 1."""
+        points = np.atleast_2d(np.asarray(indices, dtype=int))
+        low, high = points.min(axis=0), points.max(axis=0) + 1
+        return cls(_triple(low), _triple(high))
+
+    @classmethod
+    def around_mask(cls, mask: npt.NDArray[np.bool_]) -> Self | None:
+        """Smallest box that holds every True voxel of `mask`; None when there is none."""
+        ranges = []
+        for axis in range(3):
+            others = tuple(a for a in range(3) if a != axis)
+            hit = np.flatnonzero(mask.any(axis=others))
+            if hit.size == 0:
+                return None
+            ranges.append((int(hit[0]), int(hit[-1]) + 1))
+        return cls(_triple([r[0] for r in ranges]), _triple([r[1] for r in ranges]))
+
+    @property
+    def shape(self) -> Index:
+        """Voxels along each axis."""
+        return _triple([b - a for a, b in zip(self.start, self.stop, strict=True)])
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels inside."""
+        return math.prod(self.shape)
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """For indexing an array."""
+        a, b, c = (slice(i, j) for i, j in zip(self.start, self.stop, strict=True))
+        return a, b, c
+
+    def union(self, other: Box) -> Box:
+        """Smallest box that holds both."""
+        return Box(
+            _triple(np.minimum(self.start, other.start)),
+            _triple(np.maximum(self.stop, other.stop)),
+        )
+
+    def grown(self, voxels: npt.ArrayLike, shape: Index) -> Box:
+        """Wider by `voxels` (one number, or one an axis) on every side, cut at an array of `shape`."""
+        margin = np.broadcast_to(np.asarray(voxels, dtype=int), 3)
+        return Box(
+            _triple(np.clip(np.asarray(self.start) - margin, 0, shape)),
+            _triple(np.clip(np.asarray(self.stop) + margin, 0, shape)),
+        )
+
+    def grown_mm(self, margin_mm: float, spacing: Spacing, shape: Index) -> Box:
+        """Wider by at least `margin_mm` on every side, cut at an array of `shape`."""
+        return self.grown([math.ceil(margin_mm / s) for s in spacing], shape)
+
+    def contains(self, index: npt.ArrayLike) -> bool:
+        """Whether a voxel index lies inside."""
+        i = np.asarray(index)
+        return bool(np.all(i >= self.start) and np.all(i < self.stop))
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A 3D array (x, y, z) in the order of its file, and its affine.
+
+    `affine` maps voxel index (i, j, k, 1) to RAS+ millimetres, float64 (4, 4), float shear allowed.
+    `modality` is "CT", "MR", "PT" or None where the file does not say. `source` is what the reader wants to remember of
+    the file (header transforms, warnings), so that a mask can be written to overlay its image; nobody else looks into it.
+    """
+
+    array: npt.NDArray[Any]
+    affine: FloatArray
+    modality: str | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        if self.array.ndim != 3 or 0 in self.array.shape:
+            raise GeometryError(f"a volume needs three axes with voxels in each, this array is {self.array.shape}")
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GeometryError(f"the affine must be a finite 4 x 4 matrix, this one is {affine.tolist()}")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise GeometryError("the affine has a zero spacing or two parallel axes; correct the header of the file")
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def shape(self) -> Index:
+        """Voxels along each axis."""
+        return _triple(self.array.shape)
+
+    @property
+    def spacing(self) -> Spacing:
+        """Distance in mm between neighbours along each array axis."""
+        a, b, c = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(a), float(b), float(c)
+
+    @property
+    def voxel_volume(self) -> float:
+        """mm3 of one voxel, by the determinant, so right under shear."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def orientation(self) -> str:
+        """Nearest patient direction of each array axis, such as "RAS+"."""
+        directions = self.affine[:3, :3] / np.asarray(self.spacing)
+        names = [""] * 3
+        remaining = np.abs(directions).copy()
+        for _ in range(3):  # largest component first, so that oblique axes never share a letter
+            world, axis = np.unravel_index(int(np.argmax(remaining)), remaining.shape)
+            names[int(axis)] = ("LR", "PA", "IS")[int(world)][int(directions[world, axis] > 0)]
+            remaining[world, :] = remaining[:, axis] = -1
+        return "".join(names) + "+"
+
+    @property
+    def shear_degrees(self) -> float:
+        """Largest deviation from a right angle between two array axes."""
+        directions = self.affine[:3, :3] / np.asarray(self.spacing)
+        cosines = np.abs(np.triu(directions.T @ directions, 1)).max()
+        return float(np.degrees(np.arcsin(min(1.0, float(cosines)))))
+
+    @property
+    def is_sheared(self) -> bool:
+        """Whether the axes are not orthogonal beyond rounding."""
+        return self.shear_degrees > SHEAR_TOLERANCE_DEGREES
+
+    def index_to_world(self, indices: npt.ArrayLike) -> FloatArray:
+        """Voxel indices (..., 3), fractions allowed, to RAS+ millimetres (..., 3)."""
+        points = np.asarray(indices, dtype=np.float64)
+        return points @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def world_to_index(self, points: npt.ArrayLike) -> FloatArray:
+        """RAS+ millimetres (..., 3) to voxel indices (..., 3), not rounded."""
+        inverse = np.linalg.inv(self.affine)
+        return np.asarray(points, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+
+    def with_array(self, array: npt.NDArray[Any]) -> Volume:
+        """Another array on the same grid."""
+        if array.shape != self.array.shape:
+            raise GeometryError(f"image is {self.shape} voxels but array is {array.shape}; resample the array first")
+        return Volume(array, self.affine, self.modality, self.source)
+
+    def crop(self, box: Box) -> Volume:
+        """The part inside `box` (a view), with the affine moved along."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.index_to_world(box.start)
+        return Volume(self.array[box.slices], affine, self.modality, self.source)
+
+
+def _triple(values: npt.ArrayLike) -> Index:
+    a, b, c = (int(v) for v in np.asarray(values))
+    return a, b, c
