@@ -93,6 +93,50 @@ class Box:
         return bool(np.all(i >= self.start) and np.all(i < self.stop))
 
 
+@dataclass(frozen=True)
+class AxisOrder:
+    """How a file's array axes become nearest-RAS+ axes: which axis goes where, and which are turned round.
+
+    `permutation[i]` is the file axis that lies nearest to world axis i; `flipped[i]` says whether it runs against it.
+    Networks see arrays in this order only, so that any axis order and flip of a file gives the same answer.
+    """
+
+    permutation: Index
+    flipped: tuple[bool, bool, bool]
+
+    @classmethod
+    def of(cls, affine: npt.ArrayLike) -> Self:
+        """The order that brings an array with this affine (4, 4) nearest to RAS+."""
+        directions = np.array(affine, dtype=np.float64)[:3, :3]
+        directions /= np.linalg.norm(directions, axis=0)
+        permutation, flipped = [0] * 3, [False] * 3
+        remaining = np.abs(directions)
+        for _ in range(3):  # largest component first, so that oblique axes never share a world axis
+            world, axis = (int(v) for v in np.unravel_index(int(np.argmax(remaining)), remaining.shape))
+            permutation[world], flipped[world] = axis, bool(directions[world, axis] < 0)
+            remaining[world, :] = remaining[:, axis] = -1
+        return cls(_triple(permutation), (flipped[0], flipped[1], flipped[2]))
+
+    def apply(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Array in file order to a view in nearest-RAS+ order."""
+        return np.flip(array.transpose(self.permutation), [a for a in range(3) if self.flipped[a]])
+
+    def undo(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Array in nearest-RAS+ order back to a view in file order."""
+        turned = np.flip(array, [a for a in range(3) if self.flipped[a]])
+        return turned.transpose(np.argsort(self.permutation))
+
+    def apply_index(self, index: Index, shape: Index) -> Index:
+        """Voxel index in file order to its index in nearest-RAS+ order; `shape` is the file order's."""
+        moved = [shape[a] - 1 - index[a] if f else index[a] for a, f in zip(self.permutation, self.flipped, strict=True)]
+        return _triple(moved)
+
+    def apply_spacing(self, spacing: Spacing) -> Spacing:
+        """Spacing in file order to nearest-RAS+ order."""
+        a, b, c = (spacing[axis] for axis in self.permutation)
+        return a, b, c
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A 3D array (x, y, z) in the order of its file, and its affine.
@@ -137,13 +181,9 @@ class Volume:
     @property
     def orientation(self) -> str:
         """Nearest patient direction of each array axis, such as "RAS+"."""
-        directions = self.affine[:3, :3] / np.asarray(self.spacing)
-        names = [""] * 3
-        remaining = np.abs(directions).copy()
-        for _ in range(3):  # largest component first, so that oblique axes never share a letter
-            world, axis = np.unravel_index(int(np.argmax(remaining)), remaining.shape)
-            names[int(axis)] = ("LR", "PA", "IS")[int(world)][int(directions[world, axis] > 0)]
-            remaining[world, :] = remaining[:, axis] = -1
+        order, names = AxisOrder.of(self.affine), [""] * 3
+        for world, (axis, flipped) in enumerate(zip(order.permutation, order.flipped, strict=True)):
+            names[axis] = ("RL", "AP", "SI")[world][int(flipped)]
         return "".join(names) + "+"
 
     @property

@@ -1,0 +1,145 @@
+"""Improves a network from rollouts: returns, losses one step at a time, one optimiser step an update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from medseg_rl.agent.losses import LossTerms, all_action_loss, sampled_loss, twin_loss
+from medseg_rl.agent.networks import ActorCritic, Heads
+from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy
+from medseg_rl.agent.rollout import Rollout, Transition
+from medseg_rl.environment.rewards import (
+    NeighbourCredit,
+    absolute_cross_entropy,
+    cross_entropy_gain,
+    discounted_returns,
+    gain_of_every_action,
+)
+
+Precision = Literal["fp32", "bf16"]
+Mode = Literal["all_action", "sampled"]
+
+
+def fast_precision() -> Precision:
+    """bf16 where the processor has instructions for it, else fp32."""
+    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
+
+
+def run_network(
+    network: ActorCritic, observation: Tensor, precision: Precision, command: Tensor | None = None
+) -> Heads:
+    """Forward pass, channels last, in that precision; heads are float32."""
+    context: AbstractContextManager[object] = nullcontext()
+    if precision == "bf16":
+        context = torch.autocast(observation.device.type, torch.bfloat16)
+    with context:
+        return network(observation.contiguous(memory_format=torch.channels_last_3d), command)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How an update weighs its parts. `discount` 0.95 is the published value; `credit_rho` > 0 shares returns."""
+
+    mode: Mode = "all_action"
+    reward: Literal["relative", "absolute"] = "relative"
+    discount: float = 0.95
+    credit_rho: float = 0.0
+    credit_sigma_mm: float = 3.0
+    value_coef: float = 0.5
+    entropy_coef: float = 1e-2
+    entropy_coef_end: float = 1e-3
+    learning_rate: float = 1e-3
+    poly_power: float = 0.9
+    gradient_norm: float = 1.0
+
+
+class Learner:
+    """Holds the optimiser. `progress` in 0..1 drives the schedules of learning rate and entropy."""
+
+    def __init__(
+        self,
+        network: ActorCritic,
+        policy: AdjustmentPolicy | TwinPolicy,
+        config: LearnerConfig,
+        *,
+        precision: Precision,
+    ) -> None:
+        self.network, self.policy, self.config, self.precision = network, policy, config, precision
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+
+    def update(self, rollout: Rollout, *, progress: float, spacing: Sequence[float]) -> dict[str, float]:
+        """One optimiser step from one rollout; returns the means to log."""
+        config = self.config
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * max(1 - progress, 1e-3) ** config.poly_power
+        rewards = self._rewards(rollout)
+        credit = None
+        if config.credit_rho:
+            a, b, c = spacing
+            credit = NeighbourCredit(spacing=(a, b, c), rho=config.credit_rho, sigma_mm=config.credit_sigma_mm)
+        returns, futures = discounted_returns(
+            rewards, discount=config.discount, credit=credit, bootstrap=rollout.bootstrap
+        )
+        entropy_coef = config.entropy_coef * (config.entropy_coef_end / config.entropy_coef) ** progress
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        sums = dict.fromkeys(("loss", "policy_loss", "value_loss", "entropy"), 0.0)
+        for step, transition in enumerate(rollout.transitions):
+            heads = run_network(self.network, transition.observation, self.precision)
+            terms = self._loss(heads, transition, rollout.reference, returns[step], futures[step], entropy_coef)
+            (terms.total / len(rollout.transitions)).backward()
+            for name, term in zip(sums, terms, strict=True):
+                sums[name] += float(term.detach()) / len(rollout.transitions)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+        return {**sums, "gradient_norm": float(norm), **self._statistics(rollout, rewards)}
+
+    def _rewards(self, rollout: Rollout) -> Tensor:
+        reward = cross_entropy_gain if self.config.reward == "relative" else absolute_cross_entropy
+        return torch.stack([reward(t.before, t.after, rollout.reference) for t in rollout.transitions])
+
+    def _loss(
+        self,
+        heads: Heads,
+        transition: Transition,
+        reference: Tensor,
+        returns: Tensor,
+        futures: Tensor,
+        entropy_coef: float,
+    ) -> LossTerms:
+        config, weights = self.config, transition.weights
+        if isinstance(self.policy, TwinPolicy):
+            before = transition.before
+            return twin_loss(
+                heads, percent=before, reference=reference, weights=weights, bounded=self.policy.bounded
+            )
+        shared = {"actions": transition.actions, "returns": returns, "weights": weights}
+        if config.mode == "sampled":
+            return sampled_loss(heads, **shared, value_coef=config.value_coef, entropy_coef=entropy_coef)
+        gains = gain_of_every_action(transition.before, reference, self.policy.adjustments)
+        return all_action_loss(
+            heads,
+            **shared,
+            gains=gains,
+            future_returns=futures,
+            value_coef=config.value_coef,
+            entropy_coef=entropy_coef,
+            foresight=config.discount > 0,
+        )
+
+    @staticmethod
+    def _statistics(rollout: Rollout, rewards: Tensor) -> dict[str, float]:
+        weights = torch.stack([t.weights for t in rollout.transitions])
+        after = rollout.transitions[-1].after
+        saturated = ((after <= 1) | (after >= 99)).float().mean()
+        return {
+            "mean_reward": float((rewards * weights).sum() / weights.sum().clamp_min(1e-8)),
+            "share_saturated": float(saturated),
+        }

@@ -1,0 +1,100 @@
+"""Losses of the voxel agents and of their supervised twins. Pure functions, keyword-only after the tensors.
+
+Every loss is a weighted sum over voxels whose weights sum to one in each sample, averaged over the batch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from medseg_rl.agent.networks import Heads
+from medseg_rl.refiner import HIGHEST, LOWEST
+
+
+class LossTerms(NamedTuple):
+    """`total` is what is minimised; the others are logged."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """sum_i w_i v_i with sum_i w_i = 1 in each sample, then the mean over samples; both (batch, x, y, z)."""
+    totals = weights.flatten(1).sum(1).clamp_min(1e-8)
+    return ((values * weights).flatten(1).sum(1) / totals).mean()
+
+
+def all_action_loss(
+    heads: Heads,
+    *,
+    actions: Tensor,
+    gains: Tensor,
+    returns: Tensor,
+    future_returns: Tensor,
+    weights: Tensor,
+    value_coef: float,
+    entropy_coef: float,
+    foresight: bool,
+) -> LossTerms:
+    """Exact expectation over actions for the immediate gain, one sampled action for the part that follows.
+
+    `gains` (batch, actions, x, y, z): immediate gain of every action. `returns` G(t), `future_returns` discount * G(t+1)
+    and `weights` (batch, x, y, z); `actions` the sampled indices. With `foresight=False` (discount 0) the sampled
+    part and F are dropped. L_now = -sum pi r; L_next = -log pi(a) sg[gamma G(t+1) - F]; values by least squares.
+    """
+    log_probabilities = functional.log_softmax(heads.logits, 1)
+    probabilities = log_probabilities.exp()
+    now = -weighted_mean((probabilities * gains).sum(1), weights)
+    entropy = weighted_mean(-(probabilities * log_probabilities).sum(1), weights)
+    value = 0.5 * weighted_mean((heads.value - returns) ** 2, weights)
+    policy = now
+    if foresight:
+        surprise = (future_returns - heads.future_value).detach()
+        policy = now - weighted_mean(_of_action(log_probabilities, actions) * surprise, weights)
+        value = value + 0.5 * weighted_mean((heads.future_value - future_returns) ** 2, weights)
+    return LossTerms(policy + value_coef * value - entropy_coef * entropy, policy, value, entropy)
+
+
+def sampled_loss(
+    heads: Heads,
+    *,
+    actions: Tensor,
+    returns: Tensor,
+    weights: Tensor,
+    value_coef: float,
+    entropy_coef: float,
+) -> LossTerms:
+    """Synchronous advantage actor-critic, nearest to the published description: L = -log pi(a) sg[G - V] + values."""
+    log_probabilities = functional.log_softmax(heads.logits, 1)
+    advantage = (returns - heads.value).detach()
+    policy = -weighted_mean(_of_action(log_probabilities, actions) * advantage, weights)
+    entropy = weighted_mean(-(log_probabilities.exp() * log_probabilities).sum(1), weights)
+    value = 0.5 * weighted_mean((heads.value - returns) ** 2, weights)
+    return LossTerms(policy + value_coef * value - entropy_coef * entropy, policy, value, entropy)
+
+
+def twin_loss(heads: Heads, *, percent: Tensor, reference: Tensor, weights: Tensor, bounded: bool) -> LossTerms:
+    """Weighted cross-entropy of a supervised twin. `percent` (uint8) is the state before, `reference` bool.
+
+    The unbounded twin keeps the logit for exactness; the bounded one passes its gradient straight through the clip.
+    """
+    target = reference.float()
+    if bounded:
+        free = percent.float() / 100 + 0.4 * torch.tanh(heads.logits[:, 0])
+        clipped = free + (free.clamp(LOWEST / 100, HIGHEST / 100) - free).detach()
+        loss = functional.binary_cross_entropy(clipped, target, reduction="none")
+    else:
+        loss = functional.binary_cross_entropy_with_logits(heads.logits[:, 0], target, reduction="none")
+    policy = weighted_mean(loss, weights)
+    zero = policy.detach() * 0
+    return LossTerms(policy, policy, zero, zero)
+
+
+def _of_action(log_probabilities: Tensor, actions: Tensor) -> Tensor:
+    return log_probabilities.gather(1, actions.long()[:, None])[:, 0]

@@ -1,0 +1,191 @@
+"""Fully convolutional actor-critics: one observation a voxel in, one policy and one value a voxel out.
+
+No normalisation layer anywhere: statistics over the region would make a voxel's result depend on far voxels and on the
+size of the region. `iso`, `aniso` and `small` follow the published kind (parallel dilated blocks of DeepIGeoS' R-Net);
+`two_scale` is the product's net, shaped for a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SLOPE = 0.01  # of LeakyReLU
+PUBLISHED_CHANNELS = ("image", "probability", "foreground_hints", "background_hints")
+PRODUCT_CHANNELS = (*PUBLISHED_CHANNELS, "new_foreground_hints", "new_background_hints")
+ADJUSTMENTS = 6
+
+
+class Heads(NamedTuple):
+    """What a network says of every voxel. `logits` (batch, actions, x, y, z); the others (batch, x, y, z).
+
+    `value`: return expected from this step on (V). `future_value`: the part after this step (F).
+    """
+
+    logits: Tensor
+    value: Tensor
+    future_value: Tensor
+
+
+class ActorCritic(nn.Module):
+    """Features of a trunk, read by a policy head and a value head (20 -> 32 -> actions; 20 -> 32 -> V, F).
+
+    `channels` names the observation's channels in order. `commands` > 0 adds an embedding of that many commands to the
+    features; command 0 (none) is and stays the zero vector.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        *,
+        width: int,
+        channels: Sequence[str],
+        actions: int = ADJUSTMENTS,
+        commands: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.trunk = trunk
+        self.command = nn.Embedding(commands, width, padding_idx=0) if commands else None
+        self.policy_head = _head(width, actions, dropout)
+        self.value_head = _head(width, 2, 0.0)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for head in (self.policy_head, self.value_head):
+            nn.init.normal_(head[-1].weight, std=0.01)  # starts undecided, so exploration is wide
+
+    def forward(self, observation: Tensor, command: Tensor | None = None) -> Heads:
+        """Observation (batch, channels, x, y, z) and command index (batch,) to heads."""
+        features = self.trunk(observation)
+        if self.command is not None and command is not None:
+            features = features + self.command(command)[:, :, None, None, None].to(features.dtype)
+        logits, values = self.policy_head(features), self.value_head(features)
+        return Heads(logits.float(), values[:, 0].float(), values[:, 1].float())
+
+
+class DilatedTrunk(nn.Module):
+    """Resolution-keeping blocks of dilated convolutions, each reduced to 4 channels and concatenated to 20.
+
+    `kernels` holds for each block the kernel sizes of its convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        width: int,
+        dilations: Sequence[int],
+        kernels: Sequence[Sequence[tuple[int, int, int]]],
+    ) -> None:
+        super().__init__()
+        blocks, reductions, before = [], [], in_channels
+        for dilation, block_kernels in zip(dilations, kernels, strict=True):
+            layers: list[nn.Module] = []
+            for kernel in block_kernels:
+                layers += [_conv(before, width, kernel, dilation), nn.LeakyReLU(SLOPE)]
+                before = width
+            blocks.append(nn.Sequential(*layers))
+            reductions.append(nn.Conv3d(width, 4, 1))
+        self.blocks, self.reductions = nn.ModuleList(blocks), nn.ModuleList(reductions)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """(batch, channels, x, y, z) to features (batch, 20, x, y, z)."""
+        features, joined = observation, []
+        for block, reduction in zip(self.blocks, self.reductions, strict=True):
+            features = block(features)
+            joined.append(reduction(features))
+        return torch.cat(joined, 1)
+
+
+class TwoScaleTrunk(nn.Module):
+    """A narrow stem at full resolution beside a wide dilated residual trunk at half resolution, fused.
+
+    Odd sizes are padded by repeating the last plane and cut again.
+    """
+
+    def __init__(self, in_channels: int, *, stem: int, width: int, out: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            _conv(in_channels, stem), nn.LeakyReLU(SLOPE), _conv(stem, stem), nn.LeakyReLU(SLOPE)
+        )
+        self.down = nn.Conv3d(stem + in_channels, width, 2, stride=2)
+        self.blocks = nn.ModuleList(_conv(width, width, (3, 3, 3), d) for d in dilations)
+        self.up = nn.Conv3d(width, out, 1)
+        self.fuse = _conv(stem, out)
+        self.last = _conv(out, out)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """(batch, channels, x, y, z) to features (batch, out, x, y, z)."""
+        shape = observation.shape[2:]
+        padding = [p for size in reversed(shape) for p in (0, size % 2)]
+        padded = functional.pad(observation, padding, mode="replicate") if any(padding) else observation
+        stem = self.stem(padded)
+        wide = functional.leaky_relu(self.down(torch.cat([padded, stem], 1)), SLOPE)
+        for block in self.blocks:
+            wide = wide + functional.leaky_relu(block(wide), SLOPE)
+        fused = self.fuse(stem) + functional.interpolate(self.up(wide), scale_factor=2.0, mode="nearest")
+        features = functional.leaky_relu(fused, SLOPE)
+        features = functional.leaky_relu(self.last(features), SLOPE)
+        return features[:, :, : shape[0], : shape[1], : shape[2]]
+
+
+def _head(width: int, out: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Conv3d(width, 32, 1), nn.LeakyReLU(SLOPE), nn.Dropout(dropout), nn.Conv3d(32, out, 1))
+
+
+def _conv(before: int, after: int, kernel: tuple[int, int, int] = (3, 3, 3), dilation: int = 1) -> nn.Conv3d:
+    padding = tuple(dilation * (k // 2) for k in kernel)
+    return nn.Conv3d(before, after, kernel, padding=padding, dilation=dilation)
+
+
+PLANE, CUBE = (3, 3, 1), (3, 3, 3)
+
+
+def _iso(channels: Sequence[str]) -> tuple[nn.Module, int]:
+    counts = (2, 2, 3, 3, 3)
+    kernels = [[CUBE] * n for n in counts]
+    return DilatedTrunk(len(channels), width=16, dilations=(1, 2, 4, 8, 16), kernels=kernels), 20
+
+
+def _aniso(channels: Sequence[str]) -> tuple[nn.Module, int]:
+    counts = (2, 2, 3, 3, 3)
+    kernels = [[CUBE] + [PLANE] * (n - 1) for n in counts]
+    return DilatedTrunk(len(channels), width=16, dilations=(1, 2, 4, 8, 16), kernels=kernels), 20
+
+
+def _small(channels: Sequence[str]) -> tuple[nn.Module, int]:
+    kernels = [[CUBE] * 2] * 5
+    return DilatedTrunk(len(channels), width=16, dilations=(1, 2, 4, 8, 4), kernels=kernels), 20
+
+
+def _two_scale(channels: Sequence[str]) -> tuple[nn.Module, int]:
+    return TwoScaleTrunk(len(channels), stem=8, width=32, out=16, dilations=(1, 2, 4, 2, 1)), 16
+
+
+_TRUNKS: dict[str, Callable[[Sequence[str]], tuple[nn.Module, int]]] = {
+    "iso": _iso,
+    "aniso": _aniso,
+    "small": _small,
+    "two_scale": _two_scale,
+}
+NETWORKS = tuple(_TRUNKS)
+
+
+def build_network(name: str, **options: Any) -> ActorCritic:
+    """Network `name` of `NETWORKS`; options `channels`, `actions`, `commands`, `dropout` as in `ActorCritic`.
+
+    The thin axis of `aniso` is the last; its caller turns the array so that the largest spacing comes last.
+    """
+    if name not in _TRUNKS:
+        raise ValueError(f"network {name!r} is none of {', '.join(NETWORKS)}")
+    channels = tuple(options.pop("channels", PRODUCT_CHANNELS if name == "two_scale" else PUBLISHED_CHANNELS))
+    trunk, width = _TRUNKS[name](channels)
+    return ActorCritic(trunk, width=width, channels=channels, **options)

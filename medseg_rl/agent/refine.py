@@ -1,0 +1,89 @@
+"""The voxel agents behind the `Refiner` seam: what the session runs. Greedy, deterministic, no reference in reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from medseg_rl.agent.learner import Precision, run_network
+from medseg_rl.agent.networks import ActorCritic
+from medseg_rl.agent.policy import Policy
+from medseg_rl.environment.observation import build_observation, hint_channels
+from medseg_rl.errors import Cancelled
+from medseg_rl.hints.clicks import ClickLabel, newest_per_voxel
+from medseg_rl.hints.maps import HintConfig, HintMaps
+from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, never_cancelled, no_preview
+
+
+class VoxelAgentRefiner:
+    """Runs `steps` greedy refinement steps of the agents on a request."""
+
+    def __init__(
+        self,
+        network: ActorCritic,
+        policy: Policy,
+        *,
+        hints: HintConfig,
+        name: str = "agent",
+        precision: Precision = "fp32",
+        identity: dict[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self._network = network.eval().to(memory_format=torch.channels_last_3d)
+        self._policy, self._hint_config, self._precision = policy, hints, precision
+        self._identity = identity or {}
+        self._hints: HintMaps | None = None
+        self._image: np.ndarray | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Kind, precision and what the bundle says of the weights."""
+        return {"kind": type(self._policy).__name__, "precision": self._precision, **self._identity}
+
+    def refine(
+        self,
+        request: RefinementRequest,
+        *,
+        cancel: Callable[[], bool] = never_cancelled,
+        preview: Callable[[Percent], None] = no_preview,
+    ) -> Percent:
+        """New state of the region; see `medseg_rl.refiner.Refiner`."""
+        fresh = newest_per_voxel(request.clicks[len(request.clicks) - request.n_new_clicks :])
+        new_hints = HintMaps(request.image, request.spacing, self._hint_config)
+        for click in fresh:
+            new_hints.add(click)
+        hints = hint_channels(self._all_hints(request), new_hints)
+        percent = request.percent.copy()
+        clicked = newest_per_voxel(request.clicks)
+        command = torch.tensor([request.command]) if self._network.command is not None else None
+        _enforce(percent, clicked)
+        for _ in range(request.steps):
+            if cancel():
+                raise Cancelled("refinement cancelled; the mask is as it was before this turn")
+            observation = build_observation(self._network.channels, image=request.image, percent=percent, hints=hints)
+            with torch.inference_mode():
+                heads = run_network(self._network, torch.from_numpy(observation[None]), self._precision, command)
+                decided = self._policy.greedy(heads, torch.from_numpy(percent[None])).percent[0].numpy()
+            if request.held_voxels is not None:
+                decided = np.where(request.held_voxels, request.percent, decided)
+            percent = decided.astype(np.uint8)
+            _enforce(percent, clicked)
+            preview(percent)
+        return percent
+
+    def _all_hints(self, request: RefinementRequest) -> HintMaps:
+        """Maps of all clicks; where the region is the same as last time only new clicks are computed."""
+        clicks = newest_per_voxel(request.clicks)
+        same = self._image is not None and self._image.shape == request.image.shape
+        if self._hints is None or not same or not np.array_equal(self._image, request.image):
+            self._image = request.image.copy()
+            self._hints = HintMaps(self._image, request.spacing, self._hint_config)
+        self._hints.set(clicks)
+        return self._hints
+
+
+def _enforce(percent: Percent, clicks: tuple[Any, ...]) -> None:
+    for click in clicks:
+        percent[click.index] = HIGHEST if click.label == ClickLabel.FOREGROUND else LOWEST

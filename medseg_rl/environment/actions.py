@@ -1,0 +1,44 @@
+"""Adjustments of the live state. The state is uint8 hundredths 1..99, so an update is exact integer arithmetic.
+
+Knows nothing of networks: it takes action indices, or the logits that rank them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from medseg_rl.refiner import HIGHEST, LOWEST
+
+ADJUSTMENTS = (-40, -20, -10, 10, 20, 40)  # hundredths; the published six, there is no zero action
+
+
+def apply_adjustments(percent: Tensor, actions: Tensor, adjustments: Sequence[int] = ADJUSTMENTS) -> Tensor:
+    """State (batch, x, y, z) uint8 after action indices (batch, x, y, z), clipped to 1..99.
+
+    p(t) = clip(p(t-1) + a, eps, 1 - eps) with eps = 0.01.
+    """
+    steps = torch.tensor(tuple(adjustments), dtype=torch.int16, device=percent.device)
+    moved = percent.to(torch.int16) + steps[actions.long()]
+    return moved.clamp_(LOWEST, HIGHEST).to(torch.uint8)
+
+
+def sample_actions(logits: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    """One action index a voxel (batch, x, y, z) drawn from softmax(logits), logits (batch, actions, x, y, z).
+
+    By the inverse of the cumulative distribution: `torch.distributions.Categorical` takes ten times as long.
+    """
+    cumulative = torch.softmax(logits, 1).cumsum(1)
+    draw = torch.rand(
+        (logits.shape[0], 1, *logits.shape[2:]), generator=generator, device=logits.device, dtype=logits.dtype
+    )
+    return (cumulative[:, :-1] < draw * cumulative[:, -1:]).sum(1)
+
+
+def greedy_actions(logits: Tensor, adjustments: Sequence[int] = ADJUSTMENTS) -> Tensor:
+    """The most probable action index of every voxel; ties go to the smallest change, then to the first."""
+    order = sorted(range(len(adjustments)), key=lambda i: (abs(adjustments[i]), i))
+    best = logits[:, order].argmax(1)  # argmax takes the first of equals
+    return torch.tensor(order, device=logits.device)[best]

@@ -1,0 +1,44 @@
+"""What an agent sees of its voxel: image, live probability and hint maps, as channels of one array.
+
+Training and inference both build their observation here, so they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg_rl.hints.maps import HintMaps
+from medseg_rl.refiner import Percent
+
+FloatMap = npt.NDArray[np.float32]
+
+
+def hint_channels(hints: HintMaps, new_hints: HintMaps) -> dict[str, FloatMap]:
+    """Hint maps by channel name: of all clicks so far, and of this interaction's clicks alone."""
+    return {
+        "foreground_hints": hints.foreground,
+        "background_hints": hints.background,
+        "new_foreground_hints": new_hints.foreground,
+        "new_background_hints": new_hints.background,
+    }
+
+
+def build_observation(
+    channels: Sequence[str], *, image: FloatMap, percent: Percent, hints: Mapping[str, FloatMap]
+) -> FloatMap:
+    """(channels, x, y, z) float32 in the order of `channels`; all inputs (x, y, z).
+
+    "image" is the normalised image, "probability" the live state in 0.01..0.99, every other name a key of `hints`.
+    """
+    observation = np.empty((len(channels), *image.shape), np.float32)
+    for plane, name in zip(observation, channels, strict=True):
+        if name == "image":
+            plane[:] = image
+        elif name == "probability":
+            np.multiply(percent, np.float32(0.01), out=plane)
+        else:
+            plane[:] = hints[name]
+    return observation
