@@ -128,7 +128,9 @@ class AxisOrder:
 
     def apply_index(self, index: Index, shape: Index) -> Index:
         """Voxel index in file order to its index in nearest-RAS+ order; `shape` is the file order's."""
-        moved = [shape[a] - 1 - index[a] if f else index[a] for a, f in zip(self.permutation, self.flipped, strict=True)]
+        moved = [
+            shape[a] - 1 - index[a] if f else index[a] for a, f in zip(self.permutation, self.flipped, strict=True)
+        ]
         return _triple(moved)
 
     def apply_spacing(self, spacing: Spacing) -> Spacing:
@@ -219,6 +221,45 @@ class Volume:
         affine = self.affine.copy()
         affine[:3, 3] = self.index_to_world(box.start)
         return Volume(self.array[box.slices], affine, self.modality, self.source)
+
+    def sampled_on(self, grid: Volume, *, outside: float = 0) -> Volume:
+        """The nearest voxel of this volume for every voxel of `grid`; `outside` where this volume does not reach.
+
+        Exact, without any blur, where the two grids differ by axis order and flips alone.
+        """
+        to_own = np.linalg.inv(self.affine) @ grid.affine
+        array = np.full(grid.shape, outside, dtype=self.array.dtype)
+        plane = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape[1:]), indexing="ij"), axis=-1)
+        in_plane = plane @ to_own[:3, 1:3].T + to_own[:3, 3]  # (y, z, 3): one plane at a time keeps the memory small
+        for i in range(grid.shape[0]):
+            nearest = np.floor(in_plane + i * to_own[:3, 0] + 0.5 - 1e-6).astype(np.intp)  # halves fall to one side
+            inside = ((nearest >= 0) & (nearest < self.shape)).all(axis=-1)
+            array[i][inside] = self.array[tuple(nearest[inside].T)]
+        return Volume(array, grid.affine, self.modality, dict(self.source))
+
+
+def corner_indices(shape: Index) -> FloatArray:
+    """Voxel indices (8, 3) of the corner voxels of an array of `shape`."""
+    return np.array([[i, j, k] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)], float)
+
+
+def corner_distance(one: FloatArray, other: FloatArray, shape: Index) -> float:
+    """Largest distance in mm between the eight corner voxel centres under two affines (4, 4)."""
+    difference = (np.asarray(one, float) - np.asarray(other, float))[:3]
+    return float(np.linalg.norm(corner_indices(shape) @ difference[:, :3].T + difference[:, 3], axis=1).max())
+
+
+def box_overlap(one: Volume, other: Volume) -> float:
+    """Shared part, 0 to 1, of the world boxes that hold the voxels of two volumes, in units of the larger box."""
+    boxes = []
+    for volume in (one, other):
+        edges = corner_indices(volume.shape)
+        edges = np.where(edges == 0, -0.5, edges + 0.5)
+        points = volume.index_to_world(edges)
+        boxes.append((points.min(axis=0), points.max(axis=0)))
+    (low_a, high_a), (low_b, high_b) = boxes
+    shared = np.clip(np.minimum(high_a, high_b) - np.maximum(low_a, low_b), 0, None).prod()
+    return float(shared / max((high_a - low_a).prod(), (high_b - low_b).prod()))
 
 
 def _triple(values: npt.ArrayLike) -> Index:
