@@ -1,0 +1,183 @@
+"""Trains the voxel agents. START HERE: `train` is the loop, in the order of the paper.
+
+Everything random is drawn from the seed and the number of the generation (a stretch of updates between two checkpoints),
+so a run that was killed goes on from its last checkpoint to the same weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from medseg_rl.agent.learner import Learner, LearnerConfig, Precision, fast_precision, run_network
+from medseg_rl.agent.networks import ActorCritic, build_network
+from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy, build_policy
+from medseg_rl.agent.rollout import collect_rollout
+from medseg_rl.environment.actions import ADJUSTMENTS
+from medseg_rl.environment.episode import Episode
+from medseg_rl.errors import Cancelled
+from medseg_rl.hints.clicks import Click
+from medseg_rl.hints.maps import HintConfig
+from medseg_rl.hints.robots import training_clicks
+from medseg_rl.refiner import never_cancelled
+from medseg_rl.training_checkpoint import load_checkpoint, save_checkpoint
+from medseg_rl.training_scenes import SceneConfig, TrainingCase, draw_scene
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that shapes a run. The defaults are the product's; `updates` sets its length.
+
+    `policy`: "adjustment" (voxel agents), "twin_a" or "twin_b" (supervised controls). `steps_choices`: refinement steps
+    of an interaction, one drawn an update. `max_interactions`: an episode ends after 1..that many. `one_click_share` of the
+    interactions bring one click, the others 2..`max_clicks`; a first interaction brings none with `zero_click_share`.
+    `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
+    """
+
+    network: str = "two_scale"
+    policy: str = "adjustment"
+    adjustments: tuple[int, ...] = ADJUSTMENTS
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    scenes: SceneConfig = field(default_factory=SceneConfig)
+    hints: HintConfig = field(default_factory=HintConfig)
+    updates: int = 2000
+    batch: int = 4
+    pool: int = 12
+    interactions_per_update: int = 2
+    steps_choices: tuple[int, ...] = (2, 3, 3)
+    max_interactions: int = 20
+    one_click_share: float = 0.75
+    max_clicks: int = 5
+    zero_click_share: float = 0.1
+    new_click_weight: float = 3.0
+    bootstrap: bool = True
+    commands: int = 0
+    generation: int = 50
+    validate_every: int = 200
+    seed: int = 0
+    threads: int = 2
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedAgent:
+    """What a run ends with: the network of the best validation, and what validation said of it."""
+
+    network: ActorCritic
+    policy: AdjustmentPolicy | TwinPolicy
+    config: TrainingConfig
+    best: dict[str, float]
+
+
+Validate = Callable[[ActorCritic, AdjustmentPolicy | TwinPolicy], dict[str, float]]
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+def train(
+    cases: Sequence[TrainingCase],
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    validate: Validate,
+    progress: Progress = lambda update, updates, logged: None,
+    cancel: Callable[[], bool] = never_cancelled,
+) -> TrainedAgent:
+    """Trains in `folder`, or goes on where a run with the same config was stopped there.
+
+    `validate` answers with "auc" (the figure the best weights are chosen by) and whatever else is to be logged.
+    Raises `Cancelled` (the last checkpoint stays), `BundleError` on a checkpoint that is corrupted or of another config.
+    """
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    policy = build_policy(config.policy, config.adjustments)
+    network = build_network(config.network, actions=policy.outputs, commands=config.commands)
+    network = network.to(memory_format=torch.channels_last_3d)
+    precision = _precision(config.precision)
+    learner = Learner(network, policy, config.learner, precision=precision)
+    run = load_checkpoint(folder, network, learner.optimiser, config)
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=run.update) as writer:
+        while run.update < config.updates:
+            pool = EpisodePool(cases, config, np.random.default_rng([config.seed, run.update]))
+            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + run.update)
+            for update in range(run.update, min(run.update + config.generation, config.updates)):
+                if cancel():
+                    raise Cancelled(f"training stopped at update {update}; the same command goes on from {run.update}")
+                started = time.perf_counter()
+                rollout = collect_rollout(
+                    network,
+                    policy,
+                    pool.take(),
+                    clicks=pool.clicks,
+                    interactions=config.interactions_per_update,
+                    steps=pool.draw_steps(),
+                    generator=generator,
+                    forward=lambda net, observation: run_network(net, observation, precision),
+                    bootstrap=config.bootstrap,
+                    new_click_weight=config.new_click_weight,
+                )
+                logged = learner.update(rollout, progress=update / config.updates, spacing=cases[0].spacing)
+                logged["seconds"] = time.perf_counter() - started
+                _log(writer, "train", logged, update)
+                progress(update + 1, config.updates, logged)
+            run = run.advanced(update + 1)
+            if run.update % config.validate_every < config.generation or run.update == config.updates:
+                figures = validate(network, policy)
+                _log(writer, "validation", figures, run.update)
+                progress(run.update, config.updates, figures)
+                run = run.judged(figures, network)
+            save_checkpoint(folder, run, network, learner.optimiser, config)
+    network.load_state_dict(run.best_weights or network.state_dict())
+    return TrainedAgent(network.eval(), policy, config, run.best)
+
+
+class EpisodePool:
+    """Live episodes of one generation at every stage of their click budget, and the simulated user who clicks in them."""
+
+    def __init__(self, cases: Sequence[TrainingCase], config: TrainingConfig, rng: np.random.Generator) -> None:
+        self._cases, self._config, self._rng = cases, config, rng
+        self._episodes = [self._fresh() for _ in range(config.pool)]
+
+    def take(self) -> list[Episode]:
+        """`batch` different episodes; those that have used up their interactions are replaced first."""
+        chosen = self._rng.choice(len(self._episodes), self._config.batch, replace=False)
+        for place in chosen:
+            if self._episodes[place][0].interactions >= self._episodes[place][1]:
+                self._episodes[place] = self._fresh()
+        return [self._episodes[place][0] for place in chosen]
+
+    def draw_steps(self) -> int:
+        """Refinement steps of this update's interactions."""
+        return int(self._rng.choice(self._config.steps_choices))
+
+    def clicks(self, episode: Episode) -> list[Click]:
+        """What the simulated user clicks next in `episode`."""
+        config, rng = self._config, self._rng
+        starts_with_mask = episode.interactions == 0 and episode.mask.any()
+        if starts_with_mask and rng.random() < config.zero_click_share:
+            return []
+        count = 1 if rng.random() < config.one_click_share else int(rng.integers(2, config.max_clicks + 1))
+        scene = episode.scene
+        return training_clicks(scene.reference, episode.mask, episode.clicks, scene.spacing, count, rng)
+
+    def _fresh(self) -> tuple[Episode, int]:
+        scene = draw_scene(self._cases, self._config.scenes, self._rng)
+        budget = int(self._rng.integers(1, self._config.max_interactions + 1))
+        return Episode(scene, hints=self._config.hints), budget
+
+
+def _precision(wanted: str) -> Precision:
+    if wanted == "auto":
+        return fast_precision()
+    return "bf16" if wanted == "bf16" else "fp32"
+
+
+def _log(writer: SummaryWriter, kind: str, figures: dict[str, Any], update: int) -> None:
+    for name, value in figures.items():
+        writer.add_scalar(f"{kind}/{name}", value, update)

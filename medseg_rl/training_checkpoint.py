@@ -1,0 +1,85 @@
+"""The state of a training run on disk: weights, optimiser, the best so far. Written atomically, never unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from medseg_rl.errors import BundleError
+from medseg_rl.imageio.atomic import atomic_path
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Where a run stands: updates done, figures and weights of the best validation so far."""
+
+    update: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] | None = None
+
+    def advanced(self, update: int) -> Run:
+        """The same run after more updates."""
+        return replace(self, update=update)
+
+    def judged(self, figures: dict[str, float], network: nn.Module) -> Run:
+        """With these weights as the best, if their validation "auc" is."""
+        if self.best and figures["auc"] <= self.best["auc"]:
+            return self
+        weights = {name: value.clone() for name, value in network.state_dict().items()}
+        return replace(self, best={**figures, "update": float(self.update)}, best_weights=weights)
+
+
+def save_checkpoint(folder: Path, run: Run, network: nn.Module, optimiser: torch.optim.Optimizer, config: Any) -> None:
+    """Replaces the checkpoint in `folder`; after a kill there is the old one or the new one, never half of one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    tensors |= {f"best.{name}": value for name, value in (run.best_weights or {}).items()}
+    about = {"update": str(run.update), "best": json.dumps(run.best), "config": config_hash(config)}
+    with atomic_path(folder / CHECKPOINT) as path:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, path, about)
+
+
+def load_checkpoint(folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, config: Any) -> Run:
+    """Restores network and optimiser in place; a fresh run where `folder` holds no checkpoint.
+
+    Raises `BundleError` when the file is corrupted, or was written by a run with another config.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return Run()
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            about = file.metadata()
+        tensors = load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise BundleError(f"{path} is corrupted ({error}); delete it to start the run anew") from error
+    if about["config"] != config_hash(config):
+        raise BundleError(f"{path} was written by a run with another config; choose another folder or delete it")
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "optimiser": {}, "best": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    network.load_state_dict(parts["network"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["optimiser"].items():
+        index, _, rest = name.partition(".")
+        state.setdefault(int(index), {})[rest] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return Run(int(about["update"]), json.loads(about["best"]), parts["best"] or None)
+
+
+def config_hash(config: Any) -> str:
+    """SHA-256 over a config dataclass, nested ones included."""
+    return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()

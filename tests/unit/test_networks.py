@@ -1,0 +1,61 @@
+"""Sizes, receptive fields and the command input of the networks."""
+
+import pytest
+import torch
+
+from medseg_rl.agent.networks import NETWORKS, PUBLISHED_CHANNELS, build_network
+
+
+def reach(name: str, axis: int, size: int) -> int:
+    """Voxels along `axis` whose observation can change the centre voxel's logits."""
+    torch.manual_seed(0)
+    network = build_network(name, channels=PUBLISHED_CHANNELS)
+    for module in network.modules():  # all weights positive, so that no path is hidden by a dead unit
+        if isinstance(module, torch.nn.Conv3d):
+            module.weight.data = module.weight.data.abs() + 0.01
+    shape = [3, 3, 3]
+    shape[axis] = size
+    observation = torch.rand(1, 4, *shape, requires_grad=True)
+    centre = [n // 2 for n in shape]
+    network(observation).logits[(0, slice(None), *centre)].sum().backward()
+    touched = observation.grad[0].abs().sum(0).sum([a for a in range(3) if a != axis]).nonzero().flatten()
+    return int(touched[-1] - touched[0]) + 1
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("iso", 86_828), ("aniso", 49_964), ("small", 66_044)])
+def test_the_faithful_presets_have_the_published_kind_of_size(name, parameters):
+    network = build_network(name)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "expected"), [("iso", 0, 181), ("iso", 2, 181), ("aniso", 0, 181), ("aniso", 2, 63), ("small", 1, 77)]
+)
+def test_the_receptive_field_is_as_computed(name, axis, expected):
+    assert reach(name, axis, 199) == expected
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("shape", [(8, 8, 8), (7, 9, 11), (1, 5, 6)])
+def test_every_network_keeps_the_resolution_of_any_shape(name, shape):
+    network = build_network(name)
+    heads = network(torch.rand(2, len(network.channels), *shape))
+    assert heads.logits.shape == (2, 6, *shape)
+    assert heads.value.shape == heads.future_value.shape == (2, *shape)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_network_looks_at_statistics_of_the_region(name):
+    kinds = {type(module).__name__ for module in build_network(name).modules()}
+    assert not any("Norm" in kind for kind in kinds)
+
+
+def test_the_command_none_is_zero_and_stays_zero_under_training():
+    network = build_network("two_scale", commands=8)
+    observation, optimiser = torch.rand(2, len(network.channels), 6, 6, 6), torch.optim.Adam(network.parameters(), 0.1)
+    plain = network(observation).logits
+    assert torch.equal(network(observation, torch.tensor([0, 0])).logits, plain)
+    network(observation, torch.tensor([0, 3])).logits.sum().backward()
+    optimiser.step()
+    assert not network.command.weight[0].any()
+    assert not torch.equal(network(observation, torch.tensor([3, 3])).logits, network(observation).logits)
