@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medseg_rl.errors import GeometryError, InputFileError, OutputError
+from medseg_rl.errors import GeometryError, InputFileError
 from medseg_rl.imageio.atomic import atomic_path, check_output_path
 from medseg_rl.imageio.kinds import OUTPUT_SUFFIXES, READ_SUFFIXES, kind_of, output_kind
 from medseg_rl.imageio.masks import SAME_GRID, as_label_map, geometry_line, narrowed, on_grid_of
@@ -48,10 +48,10 @@ def read_volume(
 ) -> Volume:
     """An image as (x, y, z) in file order: integers as stored, scaled values and all real numbers as float32.
 
-    `path`: a file, or a folder with DICOM images. `time_point`: from 0, where a file holds several volumes. `prefer`: the
-    NIfTI transform to use where both are set. `series`: number in the list of `describe`, or UID, where a folder holds
-    several. `replace_nonfinite`: takes the place of NaN and infinite voxels, which are refused otherwise, because what they
-    stand for differs from file to file. What the user should know is in `source["warnings"]`.
+    `path`: a file, or a folder with DICOM images. `time_point`: from 0, where a file holds several volumes. `prefer`:
+    the NIfTI transform to use where both are set. `series`: number in the list of `describe`, or UID, where a folder
+    holds several. `replace_nonfinite`: takes the place of NaN and infinite voxels, which are refused otherwise, because
+    what they stand for differs from file to file. What the user should know is in `source["warnings"]`.
     Raises InputFileError and GeometryError.
     """
     path = Path(path)
@@ -70,8 +70,8 @@ def read_mask(
 ) -> Volume:
     """A label map as integers, values as in the file; on the grid of `like` where that is given.
 
-    Another axis order or flips are undone without loss. `accept_shift`: takes a mask of the same shape that lies up to one
-    voxel off. `resample`: nearest neighbour where the world boxes overlap by at least 90 %.
+    Another axis order or flips are undone without loss. `accept_shift`: takes a mask of the same shape that lies up to
+    one voxel off. `resample`: nearest neighbour where the world boxes overlap by at least 90 %.
     Raises InputFileError (not whole numbers), GeometryError (another grid, both printed).
     """
     path = Path(path)
@@ -83,7 +83,7 @@ def read_mask(
 def write_mask(path: AnyPath, mask: Volume, *, like: Volume) -> None:
     """Writes a label map (bool or integers) so that it overlays the image `like` in every viewer.
 
-    A NIfTI mask of a NIfTI image gets both transforms and both codes of that image. Atomic: a failure leaves the old file.
+    A NIfTI mask of a NIfTI image gets both transforms and both codes of that image. A failure leaves the old file.
     Raises GeometryError (another grid), OutputError (full disk, read-only, another writer, unknown ending).
     """
     if mask.shape != like.shape or corner_distance(mask.affine, like.affine, like.shape) > SAME_GRID * min(

@@ -1,0 +1,212 @@
+"""NRRD, MetaImage (MHA, MHD) and GIPL: read through SimpleITK, LPS turned into RAS+ at this border.
+
+NRRD keeps shear. MetaImage could, but other programs take its axes for orthonormal, so it is not written there.
+Files are written by hand, since SimpleITK does not notice every short write on a full disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813  (its own convention)
+
+from medseg_rl.errors import InputFileError, OutputError
+from medseg_rl.imageio.atomic import atomic_path
+from medseg_rl.imageio.nifti import check_affine
+from medseg_rl.imageio.text_headers import Promise, read_promise
+from medseg_rl.labels import Label, LabelMap, default_colour
+from medseg_rl.volume import FloatArray, Volume, corner_distance
+
+RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+IMAGE_IO = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO", "GIPL": "GiplImageIO"}
+PATIENT_SPACES = ("right-anterior-superior", "left-anterior-superior", "left-posterior-superior", "ras", "las", "lps")
+NRRD_TYPES = {"i1": "signed char", "u1": "unsigned char", "i2": "short", "u2": "unsigned short", "i4": "int"}
+NRRD_TYPES |= {"u4": "unsigned int", "i8": "int64", "u8": "uint64", "f4": "float", "f8": "double"}
+META_TYPES = {"i1": "CHAR", "u1": "UCHAR", "i2": "SHORT", "u2": "USHORT", "i4": "INT", "u4": "UINT"}
+META_TYPES |= {"i8": "LONG_LONG", "u8": "ULONG_LONG", "f4": "FLOAT", "f8": "DOUBLE"}
+OPPOSITE = str.maketrans("LRAPSI", "RLPAIS")
+
+_terminal = threading.Lock()
+
+
+def read(path: Path, kind: str, *, float_type: type[np.floating[Any]]) -> Volume:
+    """One volume (x, y, z); integers as stored, real numbers as `float_type`.
+
+    Raises InputFileError (damaged, components, several layers) and GeometryError (2D, impossible spacing).
+    """
+    promise = read_promise(path, kind)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(IMAGE_IO[kind])
+    reader.SetFileName(str(path))
+    try:
+        with _quiet():
+            image = reader.Execute()
+    except MemoryError as error:
+        raise InputFileError(f"{path} needs more memory than there is; crop it") from error
+    except RuntimeError as error:
+        raise InputFileError(f"{path} cannot be read as {kind}: {_reason(error)}; get the file again") from error
+    if image.GetNumberOfComponentsPerPixel() > 1 or "complex" in image.GetPixelIDTypeAsString():
+        raise InputFileError(f"{path} holds several components in each voxel; extract one of them first")
+    affine = RAS_FROM_LPS @ _lps_affine(image)
+    check_affine(path, affine)
+    array = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # becomes infinite, which is looked for later
+            array = array.astype(float_type)
+    source: dict[str, Any] = {"format": kind, "path": str(path), "warnings": _warnings(kind, promise)}
+    if "segment0_id" in promise.fields:
+        source["labels"] = _segments(promise)
+    return Volume(np.ascontiguousarray(array), affine, None, source)
+
+
+def _lps_affine(image: sitk.Image) -> FloatArray:
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return affine
+
+
+def _warnings(kind: str, promise: Promise) -> list[str]:
+    if kind == "GIPL":
+        return ["GIPL keeps no orientation: its axes are taken as left, posterior, superior"]
+    if kind == "NRRD" and promise.fields.get("space", "").lower() not in PATIENT_SPACES:
+        return ["the file names no patient space: its axes are taken as left, posterior, superior"]
+    return []
+
+
+def _segments(promise: Promise) -> LabelMap:
+    """The table of a .seg.nrrd file of one layer; values and names as stored."""
+    labels = []
+    for n in range(1000):
+        prefix = f"segment{n}_"
+        if f"{prefix}id" not in promise.fields:
+            break
+        value = int(promise.fields.get(f"{prefix}labelvalue", n + 1))
+        shares = promise.fields.get(f"{prefix}color", "").split()
+        red, green, blue = (round(255 * float(s)) for s in shares) if len(shares) == 3 else default_colour(value)
+        labels.append(Label(value, promise.fields.get(f"{prefix}name", f"Label {value}"), (red, green, blue)))
+    return LabelMap(tuple(labels))
+
+
+def write(path: Path, kind: str, volume: Volume) -> None:
+    """Writes NRRD or MetaImage, atomically; an .mhd file gets its voxels in a .raw file beside it.
+
+    Raises OutputError: sheared axes in a MetaImage, or a type of voxel the format does not know.
+    """
+    array = np.asarray(volume.array, dtype=volume.array.dtype.newbyteorder("<"))
+    code = f"{array.dtype.kind}{array.dtype.itemsize}"
+    if code not in NRRD_TYPES:
+        raise OutputError(f"cannot write {path}: {array.dtype} voxels do not fit into {kind}; convert them to float32")
+    data = array.tobytes(order="F")
+    if kind == "NRRD":
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(_nrrd_header(volume, code) + gzip.compress(data, 6, mtime=0))
+        return
+    _refuse_shear(path, volume)
+    if path.name.lower().endswith(".mha"):
+        packed = zlib.compress(data, 6)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(_meta_header(volume, code, "LOCAL", len(packed)) + packed)
+        return
+    voxels = path.with_suffix(".raw")
+    with atomic_path(path) as temporary, atomic_path(voxels) as temporary_voxels:
+        temporary_voxels.write_bytes(data)
+        temporary.write_bytes(_meta_header(volume, code, voxels.name, None))
+
+
+def _nrrd_header(volume: Volume, code: str) -> bytes:
+    affine = RAS_FROM_LPS @ volume.affine
+    directions = " ".join(_bracketed(affine[:3, axis]) for axis in range(3))
+    lines = [
+        "NRRD0004",
+        f"type: {NRRD_TYPES[code]}",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {_spaced(volume.shape)}",
+        f"space directions: {directions}",
+        "kinds: domain domain domain",
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: {_bracketed(affine[:3, 3])}",
+    ]
+    return ("\n".join(lines) + "\n\n").encode("ascii")
+
+
+def _meta_header(volume: Volume, code: str, data_file: str, packed_bytes: int | None) -> bytes:
+    affine = RAS_FROM_LPS @ volume.affine
+    directions = affine[:3, :3] / np.asarray(volume.spacing)
+    lines = ["ObjectType = Image", "NDims = 3", "BinaryData = True", "BinaryDataByteOrderMSB = False"]
+    if packed_bytes is None:
+        lines += ["CompressedData = False"]
+    else:
+        lines += ["CompressedData = True", f"CompressedDataSize = {packed_bytes}"]
+    lines += [
+        f"TransformMatrix = {_spaced(directions.T.ravel())}",  # one voxel axis after the other
+        f"Offset = {_spaced(affine[:3, 3])}",
+        "CenterOfRotation = 0 0 0",
+        f"AnatomicalOrientation = {volume.orientation[:3].translate(OPPOSITE)}",  # names the side an axis comes from
+        f"ElementSpacing = {_spaced(volume.spacing)}",
+        f"DimSize = {_spaced(volume.shape)}",
+        f"ElementType = MET_{META_TYPES[code]}",
+        f"ElementDataFile = {data_file}",
+    ]
+    return ("\n".join(lines) + "\n").encode("utf-8")
+
+
+def _refuse_shear(path: Path, volume: Volume) -> None:
+    if not volume.is_sheared:
+        return
+    shift = corner_distance(orthonormalised(volume.affine), volume.affine, volume.shape)
+    raise OutputError(
+        f"cannot write {path}: MetaImage cannot hold axes {volume.shear_degrees:.2g} degrees off the right angle, which"
+        f" would move a corner by {shift:.3g} mm; write .nrrd or .nii.gz"
+    )
+
+
+def orthonormalised(affine: FloatArray) -> FloatArray:
+    """The affine with the nearest right-angled axes (polar decomposition), same spacings, same first voxel."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
+    result = affine.copy()
+    result[:3, :3] = (left @ right) * spacing
+    return result
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps ITK and the C libraries below it, which print what they also raise, off the terminal."""
+    with _terminal, contextlib.ExitStack() as stack:
+        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        stack.callback(sitk.ProcessObject.SetGlobalWarningDisplay, shown)
+        with contextlib.suppress(OSError):  # a windowed program may have no standard error
+            saved = os.dup(2)
+            stack.callback(os.close, saved)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            stack.callback(os.close, nowhere)
+            os.dup2(nowhere, 2)
+            stack.callback(os.dup2, saved, 2)
+        yield
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of what ITK says, without file names of its own source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Reason: Success" not in line]
+    return lines[-1].split("): ", 1)[-1] if lines else "its voxels do not fit its header"
+
+
+def _spaced(numbers: Any) -> str:
+    return " ".join(f"{n:.17g}" for n in np.asarray(numbers).tolist())
+
+
+def _bracketed(numbers: npt.NDArray[Any]) -> str:
+    return "(" + ",".join(f"{n:.17g}" for n in numbers.tolist()) + ")"

@@ -1,0 +1,160 @@
+"""Labels of a segmentation: value, name, colour, lock. Values are the user's and are never renumbered.
+
+Knows nothing of undo or files: a change is a new `LabelMap`, an array of labels is somebody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg_rl.errors import ClickError
+
+Colour = tuple[int, int, int]
+BACKGROUND = 0
+
+# Okabe and Ito (2008), without black, in an order that keeps neighbours apart; then four of Paul Tol's muted set.
+PALETTE: tuple[Colour, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (153, 153, 153),
+    (136, 34, 85),
+    (170, 68, 153),
+    (51, 34, 136),
+    (153, 153, 51),
+)
+
+
+def default_colour(value: int) -> Colour:
+    """The colour (red, green, blue, 0-255) of a label value, the same in every case."""
+    return PALETTE[(value - 1) % len(PALETTE)]
+
+
+@dataclass(frozen=True)
+class Label:
+    """`value`: in the array, not 0. `colour`: red, green, blue, 0-255. `locked`: by the user's own hand."""
+
+    value: int
+    name: str
+    colour: Colour
+    locked: bool = False
+
+    def __post_init__(self) -> None:
+        if self.value == BACKGROUND:
+            raise ValueError("value 0 is background and takes no label")
+        if not all(0 <= c <= 255 for c in self.colour):
+            raise ValueError(f"a colour has three parts from 0 to 255, this one is {self.colour}")
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The labels of a case in the order of the list, values unique.
+
+    Every label but the active one is locked; the active one too if its `locked` is set. Background is never locked.
+    """
+
+    labels: tuple[Label, ...] = ()
+
+    def __post_init__(self) -> None:
+        values = self.values
+        if len(set(values)) != len(values):
+            raise ValueError(f"each label needs a value of its own, these are {list(values)}")
+
+    @classmethod
+    def of_values(cls, values: Iterable[int]) -> Self:
+        """Labels named "Label 3" in their default colours."""
+        return cls(tuple(Label(v, f"Label {v}", default_colour(v)) for v in sorted({int(v) for v in values} - {0})))
+
+    @classmethod
+    def of_array(cls, label_array: npt.NDArray[Any]) -> Self:
+        """The labels that occur in an array of integers."""
+        return cls.of_values(int(v) for v in np.unique(label_array))
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """In the order of the list."""
+        return tuple(label.value for label in self.labels)
+
+    @property
+    def free_value(self) -> int:
+        """The smallest positive value that no label has."""
+        used = set(self.values)
+        return next(v for v in range(1, len(used) + 2) if v not in used)
+
+    def __getitem__(self, value: int) -> Label:
+        for label in self.labels:
+            if label.value == value:
+                return label
+        raise KeyError(f"no label has value {value}; there are {list(self.values)}")
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.values
+
+    def named(self, name: str) -> Label:
+        """The first label of that name, upper and lower case alike. Raises KeyError."""
+        for label in self.labels:
+            if label.name.casefold() == name.casefold():
+                return label
+        raise KeyError(f"no label is named {name!r}; there are {[label.name for label in self.labels]}")
+
+    def adding(self, name: str | None = None, *, value: int | None = None, colour: Colour | None = None) -> LabelMap:
+        """With one more label at the end; the next free value, its default name and colour unless given."""
+        value = self.free_value if value is None else value
+        return LabelMap((*self.labels, Label(value, name or f"Label {value}", colour or default_colour(value))))
+
+    def changing(
+        self, value: int, *, name: str | None = None, colour: Colour | None = None, locked: bool | None = None
+    ) -> LabelMap:
+        """With another name, colour or lock for one label; its value stays."""
+        old = self[value]
+        new = replace(
+            old,
+            name=old.name if name is None else name,
+            colour=old.colour if colour is None else colour,
+            locked=old.locked if locked is None else locked,
+        )
+        return LabelMap(tuple(new if label is old else label for label in self.labels))
+
+    def without(self, value: int) -> LabelMap:
+        """With one label less; the voxels are the caller's."""
+        old = self[value]
+        return LabelMap(tuple(label for label in self.labels if label is not old))
+
+    def completed(self, label_array: npt.NDArray[Any]) -> LabelMap:
+        """With a default label for every value of the array that has none."""
+        missing = LabelMap.of_array(label_array).values
+        return LabelMap((*self.labels, *LabelMap.of_values(v for v in missing if v not in self).labels))
+
+    def is_locked(self, value: int, *, active: int) -> bool:
+        """Whether nothing may write into or out of that label while `active` is the active one."""
+        if value == BACKGROUND:
+            return False
+        return value != active or (value in self and self[value].locked)
+
+    def check_writable(self, active: int) -> None:
+        """Raises ClickError, naming the lock, when the active label is locked by hand."""
+        if self.is_locked(active, active=active):
+            raise ClickError(f"label {active} ({self[active].name}) is locked; open its lock first")
+
+    def locked_voxels(self, label_array: npt.NDArray[Any], *, active: int) -> npt.NDArray[np.bool_]:
+        """True where a locked label lies; one binary agent may change everything else for the label `active`."""
+        locked: npt.NDArray[np.bool_] = label_array != BACKGROUND
+        if not self.is_locked(active, active=active):
+            locked &= label_array != active
+        return locked
+
+    def lock_at(self, label_array: npt.NDArray[Any], index: tuple[int, int, int], *, active: int) -> Label | None:
+        """The label whose lock stops a click at a voxel index; None when it is free."""
+        value = int(label_array[index])
+        if not self.is_locked(value, active=active):
+            return None
+        return self[value] if value in self else Label(value, f"Label {value}", default_colour(value))
