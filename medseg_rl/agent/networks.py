@@ -90,7 +90,7 @@ class DilatedTrunk(nn.Module):
         for dilation, block_kernels in zip(dilations, kernels, strict=True):
             layers: list[nn.Module] = []
             for kernel in block_kernels:
-                layers += [_conv(before, width, kernel, dilation), nn.LeakyReLU(SLOPE)]
+                layers += [_conv(before, width, kernel, dilation), nn.LeakyReLU(SLOPE, inplace=True)]
                 before = width
             blocks.append(nn.Sequential(*layers))
             reductions.append(nn.Conv3d(width, 4, 1))
@@ -114,7 +114,7 @@ class TwoScaleTrunk(nn.Module):
     def __init__(self, in_channels: int, *, stem: int, width: int, out: int, dilations: Sequence[int]) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            _conv(in_channels, stem), nn.LeakyReLU(SLOPE), _conv(stem, stem), nn.LeakyReLU(SLOPE)
+            _conv(in_channels, stem), nn.LeakyReLU(SLOPE, inplace=True), _conv(stem, stem), nn.LeakyReLU(SLOPE, inplace=True)
         )
         self.down = nn.Conv3d(stem + in_channels, width, 2, stride=2)
         self.blocks = nn.ModuleList(_conv(width, width, (3, 3, 3), d) for d in dilations)
@@ -128,17 +128,17 @@ class TwoScaleTrunk(nn.Module):
         padding = [p for size in reversed(shape) for p in (0, size % 2)]
         padded = functional.pad(observation, padding, mode="replicate") if any(padding) else observation
         stem = self.stem(padded)
-        wide = functional.leaky_relu(self.down(torch.cat([padded, stem], 1)), SLOPE)
+        wide = functional.leaky_relu(self.down(torch.cat([padded, stem], 1)), SLOPE, inplace=True)
         for block in self.blocks:
-            wide = wide + functional.leaky_relu(block(wide), SLOPE)
+            wide = wide + functional.leaky_relu(block(wide), SLOPE, inplace=True)
         fused = self.fuse(stem) + functional.interpolate(self.up(wide), scale_factor=2.0, mode="nearest")
-        features = functional.leaky_relu(fused, SLOPE)
-        features = functional.leaky_relu(self.last(features), SLOPE)
+        features = functional.leaky_relu(fused, SLOPE, inplace=True)
+        features = functional.leaky_relu(self.last(features), SLOPE, inplace=True)
         return features[:, :, : shape[0], : shape[1], : shape[2]]
 
 
 def _head(width: int, out: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.Conv3d(width, 32, 1), nn.LeakyReLU(SLOPE), nn.Dropout(dropout), nn.Conv3d(32, out, 1))
+    return nn.Sequential(nn.Conv3d(width, 32, 1), nn.LeakyReLU(SLOPE, inplace=True), nn.Dropout(dropout), nn.Conv3d(32, out, 1))
 
 
 def _conv(before: int, after: int, kernel: tuple[int, int, int] = (3, 3, 3), dilation: int = 1) -> nn.Conv3d:

@@ -39,6 +39,9 @@ def sample_actions(logits: Tensor, *, generator: torch.Generator | None = None) 
 
 def greedy_actions(logits: Tensor, adjustments: Sequence[int] = ADJUSTMENTS) -> Tensor:
     """The most probable action index of every voxel; ties go to the smallest change, then to the first."""
-    order = sorted(range(len(adjustments)), key=lambda i: (abs(adjustments[i]), i))
-    best = logits[:, order].argmax(1)  # argmax takes the first of equals
-    return torch.tensor(order, device=logits.device)[best]
+    first, *others = sorted(range(len(adjustments)), key=lambda i: (abs(adjustments[i]), i))
+    highest, best = logits[:, first], torch.full_like(logits[:, first], first, dtype=torch.long)
+    for action in others:  # a running maximum; argmax over a strided axis takes twenty times as long
+        better = logits[:, action] > highest
+        highest, best = torch.where(better, logits[:, action], highest), best.masked_fill(better, action)
+    return best

@@ -1,0 +1,96 @@
+"""The agents behind the seam: deterministic, obedient to clicks and locks, blind to references."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from medseg_rl.agent.networks import build_network
+from medseg_rl.agent.policy import build_policy
+from medseg_rl.agent.refine import VoxelAgentRefiner
+from medseg_rl.errors import Cancelled
+from medseg_rl.hints.clicks import Click, ClickLabel
+from medseg_rl.hints.maps import HintConfig
+from medseg_rl.refiner import RefinementRequest
+
+SHAPE = (12, 11, 10)
+
+
+def refiner(kind: str = "adjustment", network: str = "two_scale") -> VoxelAgentRefiner:
+    torch.manual_seed(1)
+    policy = build_policy(kind)
+    net = build_network(network, actions=policy.outputs)
+    torch.nn.init.normal_(net.policy_head[-1].weight)  # far from undecided, so that every voxel does something
+    return VoxelAgentRefiner(net, policy, hints=HintConfig())
+
+
+def request(**changes) -> RefinementRequest:
+    rng = np.random.default_rng(0)
+    options = {
+        "image": rng.normal(size=SHAPE).astype(np.float32),
+        "spacing": (1.0, 1.0, 1.0),
+        "percent": rng.integers(1, 100, SHAPE).astype(np.uint8),
+        "clicks": (Click((5, 5, 5), ClickLabel.FOREGROUND), Click((1, 1, 1), ClickLabel.BACKGROUND)),
+        "n_new_clicks": 1,
+    }
+    return RefinementRequest(**{**options, **changes})
+
+
+@pytest.mark.parametrize("kind", ["adjustment", "twin_a", "twin_b"])
+def test_the_same_request_twice_gives_the_same_state_and_clicks_hold(kind):
+    agent, asked = refiner(kind), request()
+    before = asked.percent.copy()
+    first, second = agent.refine(asked), agent.refine(asked)
+    assert np.array_equal(first, second)
+    assert np.array_equal(asked.percent, before)
+    assert not np.array_equal(first, before)
+    assert (first[5, 5, 5], first[1, 1, 1]) == (99, 1)
+    assert first.dtype == np.uint8
+    assert first.min() >= 1
+    assert first.max() <= 99
+
+
+def test_held_voxels_come_back_as_they_went():
+    held = np.random.default_rng(1).random(SHAPE) < 0.5
+    held[5, 5, 5] = held[1, 1, 1] = False
+    asked = request(held_voxels=held)
+    assert np.array_equal(refiner().refine(asked)[held], asked.percent[held])
+
+
+def test_kept_hints_give_what_fresh_hints_give():
+    agent, first = refiner(), request(clicks=(Click((5, 5, 5), ClickLabel.FOREGROUND),))
+    agent.refine(first)
+    later = request(clicks=(*first.clicks, Click((8, 2, 7), ClickLabel.BACKGROUND)))
+    assert np.array_equal(agent.refine(later), refiner().refine(later))
+
+
+def test_one_step_moves_a_probability_by_at_most_forty_hundredths():
+    asked = request(steps=1)
+    change = refiner().refine(asked).astype(int) - asked.percent
+    change[5, 5, 5] = change[1, 1, 1] = 0
+    assert abs(change).max() <= 40
+
+
+def test_cancel_is_asked_before_and_preview_shown_after_every_step():
+    seen = []
+    refiner().refine(request(steps=3), preview=lambda percent: seen.append(percent.copy()))
+    assert len(seen) == 3
+    with pytest.raises(Cancelled):
+        refiner().refine(request(), cancel=lambda: True)
+
+
+def test_bf16_and_fp32_agree_on_nearly_every_mask_voxel():
+    torch.manual_seed(0)
+    policy = build_policy("twin_a")
+    net = build_network("two_scale", actions=1)
+    masks = [
+        VoxelAgentRefiner(net, policy, hints=HintConfig(), precision=precision).refine(request()) > 50
+        for precision in ("fp32", "bf16")
+    ]
+    assert (masks[0] == masks[1]).mean() > 0.97
+
+
+def test_no_reference_can_be_passed_to_inference():
+    fields = set(RefinementRequest.__dataclass_fields__) | set(inspect.signature(VoxelAgentRefiner.refine).parameters)
+    assert not any("reference" in name or "truth" in name for name in fields)
