@@ -29,6 +29,8 @@ class RefinementRequest:
     `image`: float32, normalised by the statistics of the whole volume. `percent`: the live state before. `clicks`: all
     clicks so far inside the region, oldest first, indices counted from its corner; the last `n_new_clicks` are this
     interaction's. `held_voxels`: True where nothing may change (locked labels, beyond the guard). `steps`: refinement steps.
+    `hard_clicks`: False asks for clicked voxels as the refiner's own decisions leave them, so that the caller can count
+    how often they agree with the click before it writes the labels; between steps they are hard either way.
     """
 
     image: npt.NDArray[np.float32]
@@ -39,6 +41,7 @@ class RefinementRequest:
     held_voxels: npt.NDArray[np.bool_] | None = None
     steps: int = 3
     command: int = NO_COMMAND
+    hard_clicks: bool = True
 
 
 def never_cancelled() -> bool:
@@ -69,6 +72,6 @@ class Refiner(Protocol):
     ) -> Percent:
         """New state, same shape. Calls `cancel` before and `preview` after each refinement step.
 
-        Clicked voxels hold their label (99 or 1) and `held_voxels` are returned as they came.
+        Clicked voxels hold their label (99 or 1), unless `hard_clicks` is False; `held_voxels` return as they came.
         Raises `Cancelled` when `cancel` answers True.
         """

@@ -75,6 +75,15 @@ class Box:
             _triple(np.maximum(self.stop, other.stop)),
         )
 
+    def intersection(self, other: Box) -> Box:
+        """What both hold; sides are at least 0 long."""
+        start = np.maximum(self.start, other.start)
+        return Box(_triple(start), _triple(np.maximum(start, np.minimum(self.stop, other.stop))))
+
+    def shifted(self, by: Index) -> Box:
+        """The same box counted from another origin: `by` is added to both ends."""
+        return Box(_triple(np.add(self.start, by)), _triple(np.add(self.stop, by)))
+
     def grown(self, voxels: npt.ArrayLike, shape: Index) -> Box:
         """Wider by `voxels` (one number, or one an axis) on every side, cut at an array of `shape`."""
         margin = np.broadcast_to(np.asarray(voxels, dtype=int), 3)

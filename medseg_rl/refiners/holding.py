@@ -9,9 +9,10 @@ LABEL_PERCENT = {ClickLabel.BACKGROUND: LOWEST, ClickLabel.FOREGROUND: HIGHEST}
 
 
 def hold(percent: Percent, request: RefinementRequest) -> Percent:
-    """`percent` (changed in place) with the clicks of `request` written hard and its held voxels restored."""
-    for click in newest_per_voxel(request.clicks):
-        percent[click.index] = LABEL_PERCENT[click.label]
+    """`percent` (changed in place) with the clicks written hard where the request asks so, and held voxels restored."""
+    if request.hard_clicks:
+        for click in newest_per_voxel(request.clicks):
+            percent[click.index] = LABEL_PERCENT[click.label]
     if request.held_voxels is not None:
         percent[request.held_voxels] = request.percent[request.held_voxels]
     return percent
