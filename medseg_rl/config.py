@@ -1,0 +1,167 @@
+"""Settings of a run from a preset, a TOML file and single changes: each names a field of the dataclass that owns it.
+
+A settings file has the tables [training], with [training.learner], [training.scenes], [training.hints], and [automatic].
+Whatever it leaves out keeps the preset's value. Knows no default of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from medseg_rl.errors import InputFileError
+
+if TYPE_CHECKING:
+    from medseg_rl.automatic.segmenter import AutomaticConfig
+    from medseg_rl.training import TrainingConfig
+
+Settings = Mapping[str, Any]
+Config = TypeVar("Config")
+
+PRESETS: dict[str, Settings] = {
+    # The defaults of the dataclasses: the net that was designed for the machine.
+    "product": {},
+    # As far as the published description goes (arXiv 1911.10334): what it leaves open keeps our default.
+    "itermrl": {
+        "training": {
+            "network": "iso",
+            "steps_choices": (1,),
+            "max_interactions": 5,
+            "one_click_share": 0.0,
+            "zero_click_share": 0.0,
+            "max_clicks": 5,
+            "learner": {"mode": "sampled", "discount": 0.95},
+            "scenes": {"automatic_share": 1.0, "corrupted_share": 0.0, "reader_share": 0.0},
+        },
+    },
+    # For small regions such as the hippocampus, on two cores in at most an hour.
+    "small": {"training": {"updates": 600}},
+}
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything `medseg-rl train` is configured by."""
+
+    training: TrainingConfig
+    automatic: AutomaticConfig
+
+
+def run_settings(preset: str = "product", file: Path | None = None, changes: Iterable[str] = ()) -> RunSettings:
+    """The preset, then the TOML `file`, then `changes` such as "training.updates=100", each over the one before.
+
+    Raises InputFileError naming the preset, file, key or value that cannot be used, and those that can.
+    """
+    from medseg_rl.automatic.segmenter import AutomaticConfig
+    from medseg_rl.training import TrainingConfig
+
+    if preset not in PRESETS:
+        raise InputFileError(f'there is no preset "{preset}"; choose {_choice(PRESETS)}')
+    settings = RunSettings(TrainingConfig(), AutomaticConfig())
+    settings = changed(settings, PRESETS[preset], where=f"preset {preset}")
+    if file is not None:
+        settings = changed(settings, _read_toml(file), where=str(file))
+    for change in changes:
+        settings = changed(settings, _parse_change(change), where=f'"{change}"')
+    return settings
+
+
+def changed(config: Config, values: Settings, *, where: str) -> Config:
+    """A frozen dataclass with other values in some fields; tables go into nested dataclasses.
+
+    Raises InputFileError, which starts with `where`, at an unknown field or a value of another type.
+    """
+    owner: Any = config  # TypeVar bounds cannot say "a dataclass"
+    hints = _type_hints(type(owner))
+    fresh: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise InputFileError(f'{where}: there is no setting "{name}"; choose {_choice(hints)}')
+        current = getattr(owner, name)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise InputFileError(f"{where}: {name} is a table of settings, not {value!r}")
+            fresh[name] = changed(current, value, where=f"{where}: {name}")
+        else:
+            fresh[name] = _fitted(value, hints[name], f"{where}: {name}")
+    try:
+        return typing.cast("Config", dataclasses.replace(owner, **fresh))
+    except ValueError as error:  # a dataclass that checks itself
+        raise InputFileError(f"{where}: {error}") from error
+
+
+def _type_hints(owner: type) -> dict[str, Any]:
+    """Field types. `RunSettings` names classes that are imported for type checkers only, so it needs no look-up."""
+    if owner is RunSettings:
+        return {field.name: Any for field in dataclasses.fields(RunSettings)}
+    return typing.get_type_hints(owner)
+
+
+def _fitted(value: Any, wanted: Any, where: str) -> Any:
+    """`value` as the type `wanted`: whole numbers pass as float, lists as tuples, nothing else is converted."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise InputFileError(f"{where} is {value!r}; choose {_choice(arguments)}")
+    if origin in (types.UnionType, typing.Union):
+        for choice in arguments:
+            try:
+                return _fitted(value, choice, where)
+            except InputFileError:
+                continue
+    elif origin is tuple and isinstance(value, list | tuple):
+        types_of = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(types_of) == len(value):
+            return tuple(_fitted(item, kind, where) for item, kind in zip(value, types_of, strict=True))
+    elif wanted is type(None) and value is None:
+        return None
+    elif wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(wanted, type) and type(value) is wanted:
+        return value
+    raise InputFileError(f"{where} is {value!r}; it must be {_type_name(wanted)}")
+
+
+def _type_name(wanted: Any) -> str:
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if typing.get_origin(wanted) is tuple:
+        arguments = typing.get_args(wanted)
+        items = [words.get(item, str(item)) for item in arguments if item is not Ellipsis]
+        return (
+            f"a list of {items[0]} each" if arguments[-1] is Ellipsis else f"a list of {len(items)}: {', '.join(items)}"
+        )
+    return words.get(wanted, str(wanted))
+
+
+def _choice(names: Iterable[Any]) -> str:
+    return ", ".join(str(name) for name in names)
+
+
+def _read_toml(file: Path) -> Settings:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputFileError(f"there is no settings file {file}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputFileError(f"{file} cannot be read as TOML: {error}") from error
+
+
+def _parse_change(change: str) -> Settings:
+    """ "training.learner.discount=0.9" as nested tables. A value that is no TOML is taken as text."""
+    name, sign, text = change.partition("=")
+    if not sign or not name.strip():
+        raise InputFileError(f'"{change}" is no setting; write name=value, such as training.updates=100')
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for part in reversed(name.strip().split(".")):
+        value = {part: value}
+    return typing.cast("Settings", value)
