@@ -128,12 +128,17 @@ class AxisOrder:
 
     def apply(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Array in file order to a view in nearest-RAS+ order."""
-        return np.flip(array.transpose(self.permutation), [a for a in range(3) if self.flipped[a]])
+        turned: npt.NDArray[Any] = np.flip(array.transpose(self.permutation), self._flipped_axes)
+        return turned
 
     def undo(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Array in nearest-RAS+ order back to a view in file order."""
-        turned = np.flip(array, [a for a in range(3) if self.flipped[a]])
-        return turned.transpose(np.argsort(self.permutation))
+        turned: npt.NDArray[Any] = np.flip(array, self._flipped_axes).transpose(np.argsort(self.permutation))
+        return turned
+
+    @property
+    def _flipped_axes(self) -> tuple[int, ...]:
+        return tuple(axis for axis in range(3) if self.flipped[axis])
 
     def apply_index(self, index: Index, shape: Index) -> Index:
         """Voxel index in file order to its index in nearest-RAS+ order; `shape` is the file order's."""
@@ -153,8 +158,8 @@ class Volume:
     """A 3D array (x, y, z) in the order of its file, and its affine.
 
     `affine` maps voxel index (i, j, k, 1) to RAS+ millimetres, float64 (4, 4), float shear allowed.
-    `modality` is "CT", "MR", "PT" or None where the file does not say. `source` is what the reader wants to remember of
-    the file (header transforms, warnings), so that a mask can be written to overlay its image; nobody else looks into it.
+    `modality` is "CT", "MR", "PT" or None where the file does not say. `source` is what the reader wants to remember
+    of the file (header transforms, warnings), so that a mask can be written to overlay its image.
     """
 
     array: npt.NDArray[Any]
@@ -212,12 +217,14 @@ class Volume:
     def index_to_world(self, indices: npt.ArrayLike) -> FloatArray:
         """Voxel indices (..., 3), fractions allowed, to RAS+ millimetres (..., 3)."""
         points = np.asarray(indices, dtype=np.float64)
-        return points @ self.affine[:3, :3].T + self.affine[:3, 3]
+        world: FloatArray = points @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return world
 
     def world_to_index(self, points: npt.ArrayLike) -> FloatArray:
         """RAS+ millimetres (..., 3) to voxel indices (..., 3), not rounded."""
         inverse = np.linalg.inv(self.affine)
-        return np.asarray(points, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        indices: FloatArray = np.asarray(points, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        return indices
 
     def with_array(self, array: npt.NDArray[Any]) -> Volume:
         """Another array on the same grid."""

@@ -99,7 +99,9 @@ def write_mask(path: AnyPath, mask: Volume, *, like: Volume) -> None:
 
 def write_volume(path: AnyPath, volume: Volume) -> None:
     """Writes an image; as `write_mask` in all else."""
-    array = volume.array.astype(np.uint8) if volume.array.dtype == np.bool_ else volume.array
+    array = volume.array
+    if array.dtype == np.bool_ or array.dtype == np.float16:  # no file format here has these
+        array = array.astype(np.uint8 if array.dtype == np.bool_ else np.float32)
     _write(Path(path), volume.with_array(array))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813  (its own convention)
 
-from medseg_rl.errors import InputFileError, OutputError
+from medseg_rl.errors import GeometryError, InputFileError, OutputError
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.imageio.nifti import check_affine
 from medseg_rl.imageio.text_headers import Promise, read_promise
@@ -53,6 +53,8 @@ def read(path: Path, kind: str, *, float_type: type[np.floating[Any]]) -> Volume
     except MemoryError as error:
         raise InputFileError(f"{path} needs more memory than there is; crop it") from error
     except RuntimeError as error:
+        if "determinant is 0" in str(error):
+            raise GeometryError(f"{path} has two voxel axes that point the same way; correct its header") from error
         raise InputFileError(f"{path} cannot be read as {kind}: {_reason(error)}; get the file again") from error
     if image.GetNumberOfComponentsPerPixel() > 1 or "complex" in image.GetPixelIDTypeAsString():
         raise InputFileError(f"{path} holds several components in each voxel; extract one of them first")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, cast
@@ -53,6 +54,12 @@ class Header:
     dtype: np.dtype[Any]
 
     @property
+    def volume_shape(self) -> tuple[int, int, int]:
+        """Voxels along the three axes in space."""
+        x, y, z = self.shape[:3]
+        return x, y, z
+
+    @property
     def components(self) -> int:
         """Values in each voxel: more than one for vectors and colours."""
         if self.dtype.names is not None:
@@ -81,15 +88,16 @@ def read_header(path: Path) -> Header:
 def _parse_header(path: Path, start: bytes) -> Header:
     sizes = {int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big")}
     magic = start[344:348] if 348 in sizes else start[4:8]
-    kind = nib.Nifti1Header if 348 in sizes else nib.Nifti2Header if 540 in sizes else None
-    if kind is None or len(start) < kind.sizeof_hdr:
+    length = 348 if 348 in sizes else 540
+    if length not in sizes or len(start) < length:
         raise InputFileError(f"{path} is no NIfTI file, or its header is cut off; get the file again")
     if magic[:3] in (b"ni1", b"ni2"):
         raise InputFileError(f"{path} keeps header and voxels in two files; convert the pair to one .nii file")
     if magic[:3] not in (b"n+1", b"n+2"):
         raise InputFileError(f"{path} is an Analyze file, which does not say left from right; convert it to NIfTI")
     try:
-        block = kind(start[: kind.sizeof_hdr], check=False)
+        kind: Callable[..., nib.Nifti1Header] = nib.Nifti1Header if length == 348 else nib.Nifti2Header
+        block = kind(start[:length], check=False)
         shape = tuple(int(n) for n in block.get_data_shape())
         dtype = np.dtype(block.get_data_dtype())
     except (HeaderDataError, ValueError, KeyError) as error:
@@ -154,7 +162,7 @@ def _read_voxels(
         slope, intercept = header.block.get_slope_inter()
         spec = (header.shape, header.dtype, offset, slope or 1.0, intercept or 0.0)
         with _open(path) as stream:
-            proxy = ArrayProxy(stream, spec, mmap=False)  # type: ignore[no-untyped-call]
+            proxy = ArrayProxy(stream, spec, mmap=False)
             array = np.asarray(proxy if len(header.shape) == 3 else proxy[..., time_point or 0])
             while compressed and stream.read(1 << 20):
                 pass  # to the end, where gzip keeps its checksum
@@ -186,7 +194,7 @@ def _choose_affine(path: Path, header: Header, prefer: Form | None) -> tuple[Flo
     if form == "spacing":
         warnings.append("the file has neither sform nor qform: left and right, and its place in the world, are unknown")
     elif prefer is None and has_sform and has_qform and not forms_agree(block):
-        shift = corner_distance(affine, _transform(path, header, "qform"), header.shape) * mm
+        shift = corner_distance(affine, _transform(path, header, "qform"), header.volume_shape) * mm
         warnings.append(f"sform and qform disagree by up to {shift:.3g} mm at the corners; the sform is used")
     affine = affine * np.array([[mm], [mm], [mm], [1.0]])
     check_affine(path, affine)
@@ -252,7 +260,7 @@ def write(path: Path, volume: Volume) -> None:
         header.set_xyzt_units("mm")
         header.set_qform(volume.affine, code=0 if volume.is_sheared else 1, strip_shears=True)
         header.set_sform(volume.affine, code=1)
-    image = nib.Nifti2Image if version == 2 else nib.Nifti1Image
+    image: Callable[..., nib.Nifti1Image] = nib.Nifti2Image if version == 2 else nib.Nifti1Image
     image(volume.array, None, header).to_filename(path)
 
 

@@ -1,0 +1,119 @@
+"""What `medseg-rl info` prints: the geometry, voxels and warnings of a file, or the series of a DICOM folder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import medseg_rl.imageio as imageio
+from medseg_rl.errors import InputFileError, MedSegError
+from medseg_rl.imageio.kinds import kind_of
+from medseg_rl.imageio.masks import as_label_map
+from medseg_rl.volume import Volume
+
+MOST_LABELS = 256  # an image of integers with more distinct values than this is no label map
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Numbers and strings only. `usable` is False, and `problem` says why, where the file is known but not opened.
+
+    Raises InputFileError for what is no image at all.
+    """
+    kind = kind_of(path)
+    facts: dict[str, Any] = {"path": str(path), "format": kind}
+    if kind == "DICOM":
+        facts |= _dicom_facts(path)
+    elif kind == "NIfTI":
+        facts |= _nifti_facts(path)
+    try:
+        volume = imageio.read_volume(path, replace_nonfinite=math.nan)
+    except MedSegError as error:
+        return facts | {"usable": False, "problem": str(error)}
+    nonfinite = np.count_nonzero(~np.isfinite(volume.array)) if volume.array.dtype.kind == "f" else 0
+    facts |= {"usable": nonfinite == 0} | _volume_facts(path, volume)
+    if nonfinite:
+        facts["problem"] = f"{nonfinite} voxels are NaN or infinite; say which value replaces them, or mend the file"
+    return facts
+
+
+def _volume_facts(path: Path, volume: Volume) -> dict[str, Any]:
+    finite = volume.array[np.isfinite(volume.array)] if volume.array.dtype.kind == "f" else volume.array
+    facts: dict[str, Any] = {
+        "shape": list(volume.shape),
+        "spacing_mm": [round(s, 6) for s in volume.spacing],
+        "orientation": volume.orientation,
+        "oblique_degrees": [round(d, 3) for d in _obliquity(volume)],
+        "shear_degrees": round(volume.shear_degrees, 3),
+        "voxel_volume_mm3": volume.voxel_volume,
+        "affine": volume.affine.tolist(),
+        "modality": volume.modality,
+        "dtype": str(volume.array.dtype),
+        "range": [float(finite.min()), float(finite.max())] if finite.size else None,
+        "labels": _labels(path, volume),
+        "warnings": [w for w in volume.source.get("warnings", []) if "replaced by nan" not in w],
+    }
+    if volume.is_sheared:
+        facts["warnings"].append(f"the voxel axes are sheared by {volume.shear_degrees:.3g} degrees; this is kept")
+    if finite.size and finite.min() == finite.max():
+        facts["warnings"].append(f"every voxel is {float(finite.min()):g}: a constant image")
+    return facts
+
+
+def _obliquity(volume: Volume) -> list[float]:
+    """Angle in degrees between each voxel axis and the patient axis nearest to it."""
+    cosines = np.abs(volume.affine[:3, :3] / np.asarray(volume.spacing)).max(axis=0)
+    return [float(d) for d in np.degrees(np.arccos(np.clip(cosines, 0, 1)))]
+
+
+def _labels(path: Path, volume: Volume) -> dict[str, int] | None:
+    """Voxels of each value but 0, where the file could be a label map: few, whole, and not spread like intensities."""
+    try:
+        array = as_label_map(path, volume).array
+    except InputFileError:
+        return None
+    values, counts = np.unique(array, return_counts=True)
+    if len(values) > MOST_LABELS or values[0] < 0:
+        return None
+    return {str(v): int(n) for v, n in zip(values.tolist(), counts.tolist(), strict=True) if v != 0}
+
+
+def _nifti_facts(path: Path) -> dict[str, Any]:
+    from medseg_rl.imageio import nifti
+
+    header = nifti.read_header(path)
+    return {
+        "stored_shape": list(header.shape),
+        "stored_dtype": str(header.dtype),
+        "time_points": header.time_points,
+        "components": header.components,
+        "sform_code": int(header.block["sform_code"]),
+        "qform_code": int(header.block["qform_code"]),
+    }
+
+
+def _dicom_facts(path: Path) -> dict[str, Any]:
+    from medseg_rl.imageio import dicom
+
+    found = dicom.scan_path(path)
+    series = [
+        {
+            "number": number,
+            "uid": item.uid,
+            "modality": item.modality,
+            "description": item.description,
+            "kind": item.first.kind,
+            "files": len(item.slices),
+            "shape": list(item.shape),
+            "pixel_spacing_mm": list(item.first.spacing),
+            "slice_gap_mm": round(float(np.median(item.gaps)), 5)
+            if item.first.kind == "image" and len(item.gaps)
+            else None,
+            "usable": item.problem is None,
+            "problem": None if item.problem is None else str(item.problem),
+        }
+        for number, item in enumerate(found.series, 1)
+    ]
+    return {"series": series, "damaged_files": [str(p) for p in found.damaged], "other_files": found.others}
