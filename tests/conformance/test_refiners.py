@@ -1,6 +1,7 @@
 """Whatever claims the Refiner protocol must pass all of this. Add a builder below to put another one under test."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,15 @@ def test_every_click_holds_its_label_old_and_new(refiner: Refiner, start: str, n
     answer = refiner.refine(box_request(MANY, new=new, start=start))
     for click in MANY:
         assert answer[click.index] == (HIGHEST if click.label is FOREGROUND else LOWEST)
+
+
+@pytest.mark.parametrize("start", ["mask", "soft", "empty"])
+def test_soft_clicks_change_the_answer_at_clicked_voxels_alone(refiner: Refiner, start: str):
+    request = box_request(MANY, new=2, start=start)
+    own = refiner.refine(replace(request, hard_clicks=False))
+    for click in MANY:
+        own[click.index] = HIGHEST if click.label is FOREGROUND else LOWEST
+    assert np.array_equal(own, refiner.refine(request))
 
 
 def test_the_newest_label_of_a_voxel_clicked_twice_wins(refiner: Refiner):
