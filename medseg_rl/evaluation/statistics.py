@@ -41,7 +41,7 @@ class PairedComparison:
     @property
     def no_difference(self) -> bool:
         """Whether the whole interval lies within the margin of equivalence."""
-        return -EQUIVALENCE_MARGIN <= self.difference.low and self.difference.high <= EQUIVALENCE_MARGIN
+        return self.difference.low >= -EQUIVALENCE_MARGIN and self.difference.high <= EQUIVALENCE_MARGIN
 
 
 def bootstrap_interval(
@@ -87,7 +87,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def compare_with_reference(reference: Mapping[str, float], others: Mapping[str, Mapping[str, float]]) -> list[PairedComparison]:
+def compare_with_reference(
+    reference: Mapping[str, float], others: Mapping[str, Mapping[str, float]]
+) -> list[PairedComparison]:
     """The family of paired tests of one method against the others; each maps subject to one value, higher is better.
 
     Only subjects that both have are compared; Holm runs over the whole family.

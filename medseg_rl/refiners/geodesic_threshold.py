@@ -95,7 +95,7 @@ def seed_regions(
 ) -> dict[ClickLabel, Region]:
     """Seed voxels of each label (x, y, z): what the mask is sure of, the border of the region, and the clicks.
 
-    An empty start has no voxel between 1 and 99 and says nothing of where the object ends: its seeds are clicks and border.
+    An empty start has no voxel between 1 and 99 and says nothing of where the object ends: only clicks and border seed.
     """
     clicks = tuple(clicks)
     mask = percent > MASK_THRESHOLD

@@ -1,4 +1,4 @@
-"""What every refiner of this package owes its caller: clicked voxels hold their label, held voxels stay as they came."""
+"""What every refiner here owes its caller: clicked voxels hold their label, held voxels stay as they came."""
 
 from __future__ import annotations
 

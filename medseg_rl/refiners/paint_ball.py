@@ -51,7 +51,7 @@ class PaintBall:
 
 def _paint(percent: Percent, click: Click, radius_mm: float, spacing: Spacing) -> None:
     """Write the ball of voxel centres within `radius_mm` of the click, in place."""
-    box = Box.around_indices([click.index]).grown_mm(radius_mm, spacing, percent.shape)  # type: ignore[arg-type]
+    box = Box.around_indices([click.index]).grown_mm(radius_mm, spacing, percent.shape)
     axes = np.ogrid[box.slices]
     squared_mm = sum(
         ((axis - centre) * size) ** 2 for axis, centre, size in zip(axes, click.index, spacing, strict=True)

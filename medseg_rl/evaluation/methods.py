@@ -1,0 +1,81 @@
+"""Names of methods as a command gives them, turned into refiners. Every comparator plugs in here, at one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from medseg_rl.errors import InputFileError
+from medseg_rl.refiner import Refiner
+from medseg_rl.refiners.enforce_only import EnforceOnly
+from medseg_rl.refiners.geodesic_threshold import GeodesicConfig, GeodesicThreshold
+from medseg_rl.refiners.paint_ball import PaintBall
+
+AUTOMATIC = "automatic"
+KINDS = (AUTOMATIC, "enforce_only", "paint_ball", "geodesic_threshold", "bundle")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of a table: `name` is printed, `kind` and `options` say how to build it.
+
+    `options` of a bundle: `model` (name or folder), `device`. Of a classical refiner: its parameters. `automatic` has
+    no refiner: it is the start, after 0 clicks.
+    """
+
+    name: str
+    kind: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def build(self) -> Refiner | None:
+        """The refiner, loaded now; None for the start alone. Raises `BundleError` or `InputFileError`."""
+        options = dict(self.options)
+        if self.kind == AUTOMATIC:
+            return None
+        if self.kind == "enforce_only":
+            return EnforceOnly()
+        if self.kind == "paint_ball":
+            return PaintBall(**options)
+        if self.kind == "geodesic_threshold":
+            return GeodesicThreshold(GeodesicConfig(**options))
+        from medseg_rl.bundle import load_bundle  # loads torch with the weights
+
+        return load_bundle(options["model"]).refiner(options.get("device", "cpu"))
+
+
+def parse_method(text: str) -> Method:
+    """`[NAME=]KIND[:OPTION=VALUE,...]`, such as `paint_ball:radius_mm=4`; any other KIND is a bundle's name or folder.
+
+    Raises `InputFileError` naming the option that does not exist or the value that is no number.
+    """
+    name, _, spec = text.rpartition("=") if ":" not in text else _split_name(text)
+    kind, _, tail = spec.partition(":")
+    if kind not in KINDS:
+        return Method(name or spec.rstrip("/").rpartition("/")[2], "bundle", (("model", spec),))
+    if kind == "bundle":
+        return Method(name or tail.rstrip("/").rpartition("/")[2], kind, (("model", tail),))
+    return Method(name or spec, kind, _numbers(kind, tail))
+
+
+def _split_name(text: str) -> tuple[str, str, str]:
+    head, colon, tail = text.partition(":")
+    name, equals, kind = head.rpartition("=")
+    return name, equals, kind + colon + tail
+
+
+def _numbers(kind: str, text: str) -> tuple[tuple[str, float], ...]:
+    known: Mapping[str, tuple[str, ...]] = {
+        "paint_ball": ("radius_mm",),
+        "geodesic_threshold": tuple(field.name for field in fields(GeodesicConfig)),
+    }
+    options = []
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        if key not in known.get(kind, ()):
+            raise InputFileError(f"{kind} has no option {key!r}; it has {', '.join(known.get(kind, ())) or 'none'}")
+        try:
+            options.append((key, float(value)))
+        except ValueError:
+            raise InputFileError(f"{kind}: {key} must be a number, not {value!r}") from None
+    return tuple(sorted(options))
