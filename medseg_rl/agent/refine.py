@@ -13,7 +13,7 @@ from medseg_rl.agent.networks import ActorCritic
 from medseg_rl.agent.policy import Policy
 from medseg_rl.environment.observation import build_observation, hint_channels
 from medseg_rl.errors import Cancelled
-from medseg_rl.hints.clicks import ClickLabel, newest_per_voxel
+from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.hints.maps import HintConfig, HintMaps
 from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, never_cancelled, no_preview
 
@@ -55,10 +55,9 @@ class VoxelAgentRefiner:
         for click in fresh:
             new_hints.add(click)
         hints = hint_channels(self._all_hints(request), new_hints)
-        percent = request.percent.copy()
-        clicked = newest_per_voxel(request.clicks)
+        decided, clicked = request.percent, newest_per_voxel(request.clicks)
         command = torch.tensor([request.command]) if self._network.command is not None else None
-        _enforce(percent, clicked)
+        percent = _enforced(decided, clicked)
         for _ in range(request.steps):
             if cancel():
                 raise Cancelled("refinement cancelled; the mask is as it was before this turn")
@@ -68,10 +67,9 @@ class VoxelAgentRefiner:
                 decided = self._policy.greedy(heads, torch.from_numpy(percent[None])).percent[0].numpy()
             if request.held_voxels is not None:
                 decided = np.where(request.held_voxels, request.percent, decided)
-            percent = decided.astype(np.uint8)
-            _enforce(percent, clicked)
+            percent = _enforced(decided, clicked)
             preview(percent)
-        return percent
+        return percent if request.hard_clicks else decided.copy()
 
     def _all_hints(self, request: RefinementRequest) -> HintMaps:
         """Maps of all clicks; where the region is the same as last time only new clicks are computed."""
@@ -84,6 +82,8 @@ class VoxelAgentRefiner:
         return self._hints
 
 
-def _enforce(percent: Percent, clicks: tuple[Any, ...]) -> None:
+def _enforced(percent: Percent, clicks: tuple[Click, ...]) -> Percent:
+    hard = percent.copy()
     for click in clicks:
-        percent[click.index] = HIGHEST if click.label == ClickLabel.FOREGROUND else LOWEST
+        hard[click.index] = HIGHEST if click.label == ClickLabel.FOREGROUND else LOWEST
+    return hard
