@@ -146,13 +146,24 @@ def load_dataset(folder: Path | str) -> Dataset:
     _check_subjects(splits, groups)
     modality = _MODALITIES.get(str(next(iter(description.get("modality", {}).values()), "")).upper())
     cases = tuple(
-        Case(case_id, *pairs[case_id], groups[case_id], splits[case_id], modality, _count_labels(case_id, *pairs[case_id]))
+        Case(
+            case_id,
+            *pairs[case_id],
+            groups[case_id],
+            splits[case_id],
+            modality,
+            _count_labels(folder, case_id, *pairs[case_id]),
+        )
         for case_id in sorted(pairs)
         if case_id in splits
     )
     labels = {int(value): str(name) for value, name in description.get("labels", {}).items()}
     return Dataset(
-        folder, str(description.get("name") or folder.name), cases, labels, str(description.get("licence", "not stated"))
+        folder,
+        str(description.get("name") or folder.name),
+        cases,
+        labels,
+        str(description.get("licence", "not stated")),
     )
 
 
@@ -239,7 +250,8 @@ def _draw_splits(groups: Mapping[str, str]) -> dict[str, str]:
     train = round(len(subjects) * _TRAIN_SHARE)
     val = train + round(len(subjects) * _VAL_SHARE)
     split_of = {
-        subject: "train" if place < train else "val" if place < val else "test" for place, subject in enumerate(subjects)
+        subject: "train" if place < train else "val" if place < val else "test"
+        for place, subject in enumerate(subjects)
     }
     return {case_id: split_of[group] for case_id, group in groups.items()}
 
@@ -250,16 +262,16 @@ def _check_subjects(splits: Mapping[str, str], groups: Mapping[str, str]) -> Non
         other_id, other = seen.setdefault(groups[case_id], (case_id, split))
         if other != split:
             raise InputFileError(
-                f"subject {groups[case_id]} is in two splits: {other_id} in {other}, {case_id} in {split}; keep it in one"
+                f"subject {groups[case_id]} is in two splits: {other_id} in {other}, {case_id} in {split}; choose one"
             )
 
 
-def _count_labels(case_id: str, image_path: Path, label_path: Path) -> dict[int, int]:
+def _count_labels(folder: Path, case_id: str, image_path: Path, label_path: Path) -> dict[int, int]:
     label = read_mask(label_path)
     image = read_volume(image_path)
     if label.shape != image.shape:
         raise GeometryError(
-            f"{case_id}: image is {image.shape} voxels but label is {label.shape}; correct the pair in {image_path.parent}"
+            f"{case_id}: image is {image.shape} voxels but label is {label.shape}; correct the pair under {folder}"
         )
     values, counts = np.unique(label.array, return_counts=True)
     return {int(value): int(count) for value, count in zip(values, counts, strict=True) if value != 0}

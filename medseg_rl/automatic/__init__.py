@@ -1,8 +1,8 @@
 """The automatic start: a small MONAI network, its training, and stored out-of-fold starts.
 
-    starts = out_of_fold_starts(dataset, AutomaticConfig(), folder)   # once, minutes
-    percent = load_starts(folder).percent("hippocampus_001")
-    percent = segmenter.predict(volume)                               # in the product
+starts = out_of_fold_starts(dataset, AutomaticConfig(), folder)   # once, minutes
+percent = load_starts(folder).percent("hippocampus_001")
+percent = segmenter.predict(volume)                               # in the product
 """
 
 from medseg_rl.automatic.learning import Progress, no_progress, prepare_samples, train_automatic, working_spacing

@@ -10,20 +10,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medseg_rl.automatic.grid import WorkingGrid, ordered_spacing
+from medseg_rl.automatic.grid import WorkingGrid
 from medseg_rl.automatic.segmenter import AutomaticConfig, AutomaticSegmenter, autocast, build_network, centred
 from medseg_rl.dataset import WHOLE, Case, Target
 from medseg_rl.errors import InputFileError
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.preprocessing import normalise_intensity
-from medseg_rl.volume import Index
+from medseg_rl.volume import AxisOrder, Index, Spacing
 
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
 
@@ -56,9 +55,10 @@ def prepare_samples(cases: Sequence[Case], config: AutomaticConfig, target: Targ
     return samples
 
 
-def working_spacing(cases: Sequence[Case]) -> tuple[float, float, float]:
-    """Median spacing in mm along right, anterior, superior: the default for a set's `AutomaticConfig`."""
-    a, b, c = np.median([ordered_spacing(case.load()[0]) for case in cases], axis=0)
+def working_spacing(cases: Sequence[Case]) -> Spacing:
+    """Median spacing in mm along right, anterior, superior: the `spacing` that suits a set."""
+    volumes = [case.load()[0] for case in cases]
+    a, b, c = np.median([AxisOrder.of(volume.affine).apply_spacing(volume.spacing) for volume in volumes], axis=0)
     return float(a), float(b), float(c)
 
 
@@ -123,8 +123,7 @@ class _Learner:
 
     def __init__(self, config: AutomaticConfig, made_from: str) -> None:
         self.config, self.made_from, self.done = config, made_from, 0
-        memory: Any = torch.channels_last_3d
-        self.network = build_network(config).to(memory_format=memory).train()
+        self.network = build_network(config).to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
         self.averaged = build_network(config)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
 
@@ -135,7 +134,7 @@ class _Learner:
             logits = self.network(images.contiguous(memory_format=torch.channels_last_3d))
         loss = dice_and_cross_entropy(logits.float(), references)
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         self.done += 1
@@ -186,9 +185,7 @@ def _cropped(sample: Sample, patch: Index, rng: torch.Generator) -> tuple[Tensor
     return sample.image[cut], sample.reference[cut]
 
 
-def _moved(
-    images: Tensor, references: Tensor, config: AutomaticConfig, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def _moved(images: Tensor, references: Tensor, config: AutomaticConfig, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     for axis in config.mirror:
         for i in torch.nonzero(torch.rand(len(images), generator=rng) < 0.5).flatten():
             images[i], references[i] = images[i].flip(axis + 1), references[i].flip(axis + 1)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from medseg_rl.automatic.grid import WorkingGrid
 from medseg_rl.errors import BundleError, Cancelled
-from medseg_rl.refiner import HIGHEST, LOWEST, Percent, never_cancelled
 from medseg_rl.preprocessing import normalise_intensity
+from medseg_rl.refiner import HIGHEST, LOWEST, Percent, never_cancelled
 from medseg_rl.volume import Index, Spacing, Volume
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -33,8 +33,8 @@ class AutomaticConfig:
     """What makes one network. `spacing` in mm and `patch` in voxels, both along right, anterior, superior.
 
     `features`: width of each level, the resolution halved from one to the next; each side of `patch` must be a multiple
-    of 2 ** (levels - 1). `mirror` lists the axes (0 right-left, 1 front-back, 2 up-down) along which a mirrored image is
-    as good as the original.
+    of 2 ** (levels - 1). `mirror` lists the axes (0 right-left, 1 front-back, 2 up-down) along which a mirrored image
+    is as good as the original.
     """
 
     spacing: Spacing = (1.0, 1.0, 1.0)
@@ -51,7 +51,7 @@ class AutomaticConfig:
     def __post_init__(self) -> None:
         shrink = 2 ** (len(self.features) - 1)
         if any(size % shrink or size <= 0 for size in self.patch):
-            raise BundleError(f"the automatic network's patch is {self.patch}; each side must be a multiple of {shrink}")
+            raise ValueError(f"the automatic network's patch is {self.patch}; each side must be a multiple of {shrink}")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` reads it back."""
@@ -61,8 +61,9 @@ class AutomaticConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> AutomaticConfig:
         """From `as_dict`, lists taken as tuples. Raises `BundleError` at an unknown field."""
         try:
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-        except TypeError as error:
+            settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**settings)
+        except (TypeError, ValueError) as error:
             raise BundleError(f"the automatic network's settings are of another version: {error}") from None
 
 
@@ -84,7 +85,7 @@ class AutomaticSegmenter:
 
     @torch.inference_mode()
     def _probability(self, image: Tensor, cancel: Callable[[], bool]) -> Tensor:
-        from monai.inferers import sliding_window_inference
+        from monai.inferers.utils import sliding_window_inference
 
         def window(batch: Tensor) -> Tensor:
             if cancel():
@@ -103,7 +104,7 @@ class AutomaticSegmenter:
 
 def build_network(config: AutomaticConfig) -> nn.Module:
     """The network with weights drawn from `config.seed`; the caller's random state is left as it was."""
-    from monai.networks.nets import DynUNet
+    from monai.networks.nets.dynunet import DynUNet
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -137,11 +138,12 @@ def hash_weights(network: nn.Module) -> str:
 
 def to_percent(probability: np.ndarray[Any, np.dtype[np.float32]]) -> Percent:
     """Probability 0..1 to hundredths 1..99."""
-    return np.clip(np.rint(probability * 100), LOWEST, HIGHEST).astype(np.uint8)
+    percent: Percent = np.clip(np.rint(probability * 100), LOWEST, HIGHEST).astype(np.uint8)
+    return percent
 
 
 def centred(image: Tensor, patch: Index) -> tuple[Tensor, Index]:
-    """Pads the sides of (x, y, z) that are shorter than the patch, the image in the middle, and says where it begins."""
+    """Pads the sides of (x, y, z) that are shorter than the patch, the image in the middle; and where it begins."""
     missing = [max(0, side - size) for side, size in zip(patch, image.shape, strict=True)]
     before = [m // 2 for m in missing]
     padding = [p for b, m in zip(reversed(before), reversed(missing), strict=True) for p in (b, m - b)]

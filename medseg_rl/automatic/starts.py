@@ -46,7 +46,9 @@ class Starts:
         try:
             entry = self.manifest["cases"][case_id]
         except KeyError:
-            raise InputFileError(f"{self.folder} holds no automatic start of {case_id}; make the starts again") from None
+            raise InputFileError(
+                f"{self.folder} holds no automatic start of {case_id}; make the starts again"
+            ) from None
         path = self.folder / entry["file"]
         percent = read_mask(path).array.astype(np.uint8)
         if hash_voxels(percent) != entry["voxels_sha256"]:
@@ -67,10 +69,10 @@ def out_of_fold_starts(
     folds: int = FOLDS,
     progress: Progress | None = None,
 ) -> Starts:
-    """Trains `folds` + 1 networks and stores the start of every case in `folder`; what is there already is not redone.
+    """Trains `folds` + 1 networks and stores the start of every case in `folder`; what is there is not redone.
 
-    Training cases are predicted by the network of the fold that left their subject out, validation and test cases by the
-    network of the whole training split. That one's weights lie beside the starts, in its checkpoint folder.
+    Training cases are predicted by the network of the fold that left their subject out, validation and test cases by
+    the network of the whole training split. That one's weights lie beside the starts, in its checkpoint folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     identity = _identity(dataset, config, target, folds)
@@ -138,7 +140,7 @@ def load_starts(folder: Path | str) -> Starts:
 
 
 def folds_by_subject(cases: Sequence[Case], folds: int, seed: int) -> dict[str, str]:
-    """Fold ("0", "1", ...) of each case id, all cases of a subject in one; subjects shuffled by `seed`, dealt in turn."""
+    """Fold ("0", "1", ...) of each case id, a subject's cases in one; subjects shuffled by `seed`, then dealt."""
     subjects = sorted({case.group for case in cases})
     if len(subjects) < folds:
         raise InputFileError(f"{len(subjects)} subjects cannot make {folds} folds; ask for fewer")
