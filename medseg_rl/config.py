@@ -1,6 +1,6 @@
 """Settings of a run from a preset, a TOML file and single changes: each names a field of the dataclass that owns it.
 
-A settings file has the tables [training], with [training.learner], [training.scenes], [training.hints], and [automatic].
+A settings file has tables [training], with [training.learner], [training.scenes], [training.hints], and [automatic].
 Whatever it leaves out keeps the preset's value. Knows no default of its own.
 """
 

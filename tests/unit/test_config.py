@@ -85,7 +85,7 @@ def test_the_published_preset_takes_one_step_an_interaction_and_five_interaction
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:
-    with pytest.raises(InputFileError, match="there is no preset .*product, itermrl, small"):
+    with pytest.raises(InputFileError, match=r"there is no preset .*product, itermrl, small"):
         run_settings("huge")
 
 
