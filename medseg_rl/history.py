@@ -109,12 +109,14 @@ class UndoEntry(Generic[State]):
     """One named action. `deltas`: (which array, what changed in it), in the order of the writes.
 
     `before` and `after`: everything small that is not an array, such as the click list; they are values and never change.
+    `subject`: what the action was about, for whoever shows it.
     """
 
     name: str
     deltas: tuple[tuple[Hashable, BoxDelta], ...]
     before: State
     after: State
+    subject: Hashable = None
 
     @property
     def nbytes(self) -> int:

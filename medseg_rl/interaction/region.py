@@ -1,0 +1,178 @@
+"""Where a turn works: the region of interest, how it grows, and what the locality guard holds fixed.
+
+Decided from clicks, the box of the mask and the mask inside it; no reference can be passed. All decisions are the same
+under flips and permutations of the axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cc3d
+import numpy as np
+import numpy.typing as npt
+
+from medseg_rl.components import connected_components
+from medseg_rl.hints.clicks import Click
+from medseg_rl.interaction.config import InteractionConfig
+from medseg_rl.volume import Box, Index, Spacing
+
+Mask = npt.NDArray[np.bool_]
+
+MARGIN_MM = 10.0
+LEAST_SIDE_MM = 32.0
+GROWTH = 1.5
+
+
+def guard_radius(config: InteractionConfig, mask_box: Box | None, n_new: int) -> float | None:
+    """Radius in mm of the locality guard of a turn; None while the mask is empty or no click was given."""
+    return config.edit_radius_mm if mask_box is not None and n_new else None
+
+
+def guard_box(new_clicks: Sequence[Click], radius_mm: float, spacing: Spacing, shape: Index) -> Box:
+    """Box of everything the guard lets change, with a margin for the refiner to see."""
+    return _box_of(new_clicks).grown_mm(radius_mm + MARGIN_MM, spacing, shape)
+
+
+def held_by_guard(new_clicks: Sequence[Click], radius_mm: float, spacing: Spacing, box: Box) -> Mask | None:
+    """True, over `box`, where a voxel centre is farther than `radius_mm` from every new click; None where that is nowhere.
+
+    Distances along the array axes, in mm.
+    """
+    corners = np.array([box.start, np.asarray(box.stop) - 1], dtype=np.float64)
+    for click in new_clicks:
+        reach = (np.abs(corners - click.index).max(axis=0) * spacing) ** 2
+        if reach.sum() <= radius_mm**2:
+            return None
+    free = np.zeros(box.shape, dtype=np.bool_)
+    for click in new_clicks:
+        x, y, z = (
+            ((np.arange(a, b) - c) * s) ** 2
+            for a, b, c, s in zip(box.start, box.stop, click.index, spacing, strict=True)
+        )
+        free |= x[:, None, None] + y[None, :, None] + z[None, None, :] <= radius_mm**2
+    return ~free
+
+
+def reach(
+    config: InteractionConfig,
+    *,
+    mask_box: Box | None,
+    start_box: Box | None,
+    clicks: Sequence[Click],
+    n_new: int,
+    spacing: Spacing,
+    shape: Index,
+) -> Box:
+    """A box that holds every region the turn may come to read, growth included. From boxes alone, so it costs nothing."""
+    if config.roi == "whole":
+        return Box.whole(shape)
+    if config.roi == "common":
+        return common_region(start_box, clicks, spacing, shape, config.empty_start_side_mm)
+    new = clicks[len(clicks) - n_new :]
+    radius = guard_radius(config, mask_box, n_new)
+    if radius is not None:
+        return guard_box(new, radius, spacing, shape)
+    parts = [box for box in (mask_box, _box_of(new or clicks) if clicks else None) if box is not None]
+    box = parts[0] if len(parts) == 1 else parts[0].union(parts[1])
+    box = box.grown_mm(max(MARGIN_MM, LEAST_SIDE_MM), spacing, shape)
+    for _ in range(config.max_growths):
+        box = grown(box, shape)
+    return box
+
+
+def choose_region(
+    config: InteractionConfig,
+    *,
+    mask_inside: Mask,
+    reach_box: Box,
+    start_box: Box | None,
+    clicks: Sequence[Click],
+    n_new: int,
+    spacing: Spacing,
+    shape: Index,
+    radius_mm: float | None,
+) -> Box:
+    """The region of interest before any growth. `mask_inside`: the mask over `reach_box`."""
+    if config.roi != "product":
+        return reach_box
+    new = clicks[len(clicks) - n_new :]
+    box = product_region(mask_inside, reach_box.start, new, spacing, shape)
+    return box if radius_mm is None else box.intersection(guard_box(new, radius_mm, spacing, shape))
+
+
+def common_region(
+    start_box: Box | None, clicks: Sequence[Click], spacing: Spacing, shape: Index, empty_start_side_mm: float | None
+) -> Box:
+    """The protocol's region: start mask and all clicks + 10 mm, or a fixed box round the first click of an empty start."""
+    around = _box_of(clicks).grown_mm(MARGIN_MM, spacing, shape) if clicks else None
+    if start_box is not None:
+        box = start_box.grown_mm(MARGIN_MM, spacing, shape)
+    elif empty_start_side_mm is None:
+        raise ValueError("the common region of an empty start needs empty_start_side_mm, measured on the training set")
+    else:
+        box = _box_of(clicks[:1]).grown_mm(empty_start_side_mm / 2, spacing, shape)
+    return at_least(box if around is None else box.union(around), LEAST_SIDE_MM, spacing, shape)
+
+
+def product_region(mask: Mask, mask_start: Index, new_clicks: Sequence[Click], spacing: Spacing, shape: Index) -> Box:
+    """New clicks and the parts of the mask they touch or lie nearest to, + 10 mm, at least 32 mm wide.
+
+    `mask`: part of the volume from index `mask_start` on, at least all that counts. Without new clicks: the whole mask.
+    """
+    boxes = [_box_of(new_clicks)] if new_clicks else []
+    boxes += [box.shifted(mask_start) for box in _parts(mask, mask_start, new_clicks, spacing)]
+    box = boxes[0]
+    for other in boxes[1:]:
+        box = box.union(other)
+    return at_least(box.grown_mm(MARGIN_MM, spacing, shape), LEAST_SIDE_MM, spacing, shape)
+
+
+def _parts(mask: Mask, start: Index, new_clicks: Sequence[Click], spacing: Spacing) -> list[Box]:
+    """Boxes of the connected parts that some new click lies in or nearest to; of all parts without a click."""
+    tight = Box.around_mask(mask)
+    if tight is None:
+        return []
+    if not new_clicks:
+        return [tight]
+    labels = np.ascontiguousarray(connected_components(mask[tight.slices]))
+    boxes = [_box_of_slices(s).shifted(tight.start) for s in cc3d.statistics(labels)["bounding_boxes"][1:]]
+    if len(boxes) == 1:
+        return boxes
+    points = np.argwhere(labels) + tight.start + start
+    chosen = set()
+    for click in new_clicks:
+        distance = (((points - click.index) * spacing) ** 2).sum(axis=1)
+        for point in points[distance <= distance.min() + 1e-6]:  # ties take all, whatever the axis order
+            chosen.add(int(labels[tuple(point - tight.start - start)]))
+    return [boxes[n - 1] for n in sorted(chosen)]
+
+
+def at_least(box: Box, side_mm: float, spacing: Spacing, shape: Index) -> Box:
+    """Widened evenly where a side is shorter than `side_mm`, cut at the volume."""
+    short = [max(0.0, side_mm - n * s) for n, s in zip(box.shape, spacing, strict=True)]
+    return box.grown([math.ceil(mm / 2 / s) for mm, s in zip(short, spacing, strict=True)], shape)
+
+
+def grown(box: Box, shape: Index) -> Box:
+    """1.5 times as wide along every axis, about its middle, cut at the volume."""
+    return box.grown([math.ceil(n * (GROWTH - 1) / 2) for n in box.shape], shape)
+
+
+def reaches_border(changed: Mask, box: Box, shape: Index) -> bool:
+    """Whether a True voxel of `changed` (over `box`) lies on a face of the box that is not the volume's own border."""
+    for axis in range(3):
+        first, last = changed.take(0, axis=axis), changed.take(-1, axis=axis)
+        if (box.start[axis] > 0 and first.any()) or (box.stop[axis] < shape[axis] and last.any()):
+            return True
+    return False
+
+
+def _box_of(clicks: Sequence[Click]) -> Box:
+    return Box.around_indices([click.index for click in clicks])
+
+
+def _box_of_slices(slices: tuple[slice, slice, slice]) -> Box:
+    x, y, z = slices
+    return Box((x.start, y.start, z.start), (x.stop, y.stop, z.stop))

@@ -1,0 +1,111 @@
+"""The arrays of a case: the accepted label map and one percent state for each label. Changed by deltas alone.
+
+Working order. Computes what accept and discard would write, from the box of the proposal; writes only through `write`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg_rl.history import BoxDelta
+from medseg_rl.labels import BACKGROUND, LabelMap
+from medseg_rl.session.jobs import ReadLocks
+from medseg_rl.session.state import BINARY_BACKGROUND, LabelWork, SoftState
+from medseg_rl.volume import Box, Index
+
+LABEL_MAP = "label map"  # key of its deltas in the undo list
+
+
+def percent_key(value: int) -> tuple[str, int]:
+    """Key of the deltas of a label's percent state."""
+    return "percent", value
+
+
+def no_locks(box: Box) -> None:
+    """Says of every box that nothing in it is locked."""
+
+
+class CaseArrays:
+    """`labels`: accepted label of each voxel, 0 for none. Percent states come into being when first asked for."""
+
+    def __init__(self, shape: Index, accepted: npt.NDArray[Any] | None = None) -> None:
+        self.shape = shape
+        self.labels: npt.NDArray[Any] = np.zeros(shape, np.uint16)
+        self._occupied: Box | None = None  # a box of all labels
+        self._soft: dict[int, SoftState] = {}
+        if accepted is not None:
+            self.labels = accepted.astype(np.result_type(accepted.dtype, np.uint16), order="C")
+            self._occupied = Box.around_mask(self.labels != BACKGROUND)
+
+    def soft(self, value: int) -> SoftState:
+        """Percent state of a label; that of its accepted mask at first."""
+        if value not in self._soft:
+            box = self._occupied
+            inside = None if box is None else self.labels[box.slices] == value
+            tight = None if inside is None else Box.around_mask(inside)
+            if box is None or inside is None or tight is None:
+                self._soft[value] = SoftState(self.shape)
+            else:
+                self._soft[value] = SoftState.of_mask(inside[tight.slices], tight.shifted(box.start), self.shape)
+        return self._soft[value]
+
+    def first_work(self, value: int) -> LabelWork:
+        """What is known of a label before any action on it: an accepted mask is its start."""
+        box = self.soft(value).extent.box
+        return LabelWork() if box is None else LabelWork(background=BINARY_BACKGROUND, start_box=box)
+
+    def write(self, key: Hashable, delta: BoxDelta, *, reverted: bool = False) -> None:
+        """Apply or revert a delta of the array with that key."""
+        if key == LABEL_MAP:
+            (delta.revert if reverted else delta.apply)(self.labels)
+            self._occupied = delta.box if self._occupied is None else self._occupied.union(delta.box)
+            return
+        assert isinstance(key, tuple)
+        soft = self.soft(key[1])
+        (soft.revert if reverted else soft.apply)(delta)
+
+    def locks(self, area: Box, table: LabelMap, active: int) -> ReadLocks:
+        """Tells, for boxes inside `area`, where locked labels lie; from a copy of that part of the label map."""
+        part = None if self._occupied is None else self._occupied.intersection(area)
+        if part is None or part.voxels == 0 or len(table.labels) == 1:
+            return no_locks
+        copy = np.zeros_like(self.labels)
+        copy[part.slices] = self.labels[part.slices]
+
+        def locked(box: Box) -> npt.NDArray[np.bool_] | None:
+            voxels = table.locked_voxels(copy[box.slices], active=active)
+            return voxels if voxels.any() else None
+
+        return locked
+
+    def difference(self, value: int, box: Box | None) -> tuple[int, int]:
+        """Voxels the state of a label adds to and removes from its accepted mask inside `box`."""
+        if box is None:
+            return 0, 0
+        shown, accepted = self.soft(value).mask(box), self.labels[box.slices] == value
+        return int(np.count_nonzero(shown & ~accepted)), int(np.count_nonzero(accepted & ~shown))
+
+    def accepted(self, value: int, box: Box | None, table: LabelMap) -> BoxDelta | None:
+        """What accepting the state of a label inside `box` writes into the label map: nothing in or out of a lock."""
+        if box is None:
+            return None
+        before = self.labels[box.slices]
+        shown = self.soft(value).mask(box) & ~table.locked_voxels(before, active=value)
+        after = np.where(shown, value, np.where(before == value, BACKGROUND, before)).astype(before.dtype)
+        return BoxDelta.encode(box.start, before, after)
+
+    def discarded(self, value: int, work: LabelWork) -> BoxDelta | None:
+        """What discarding the open proposal of a label writes into its percent state."""
+        box = work.open_box
+        if box is None:
+            return None
+        shown = self.soft(value).array[box.slices]
+        before = shown.copy()
+        for turn in reversed(work.turns):
+            if turn.delta is not None:
+                turn.delta.revert(before, box.start)
+        return BoxDelta.encode(box.start, shown, before)

@@ -1,0 +1,432 @@
+"""SegmentationSession: accepted label map, open proposal, clicks and undo of one case. The only writer of its arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg_rl.errors import ClickError, GeometryError, MedSegError
+from medseg_rl.hints.clicks import Click, ClickLabel
+from medseg_rl.history import DEFAULT_CAP_BYTES, BoxDelta, UndoEntry, UndoStack
+from medseg_rl.interaction import InteractionConfig, TurnReport, why_nothing
+from medseg_rl.labels import LabelMap
+from medseg_rl.refiner import Percent, Refiner
+from medseg_rl.session.arrays import LABEL_MAP, CaseArrays, no_locks, percent_key
+from medseg_rl.session.entry import array_on_grid, checked_inside, clicks_at
+from medseg_rl.session.jobs import (
+    Action,
+    DeleteClick,
+    Job,
+    PlaceClicks,
+    PlaceVoxelClicks,
+    Point,
+    Refine,
+    SessionDelta,
+    Snapshot,
+    StaleDeltaError,
+    Start,
+    click_turn,
+    delete_click,
+    forget_click,
+    start_from,
+    timed,
+    turn_input,
+)
+from medseg_rl.session.state import (
+    LabelWork,
+    LazyRefiner,
+    Ledger,
+    WorkingImage,
+    box_in_file_order,
+    index_in_file_order,
+    union_of,
+)
+from medseg_rl.volume import Box, Volume
+
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an undo, redo, accept or discard did: its name, the label, and the box to paint again (file order)."""
+
+    name: str
+    label: int | None
+    box: Box | None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The open proposal against the accepted mask of its label."""
+
+    label: int
+    clicks: int
+    added_voxels: int
+    removed_voxels: int
+
+
+class SegmentationSession:
+    """One image, its labels, and what the user did with them.
+
+    Public arrays and boxes are in file order, points in RAS+ millimetres. `version` counts every change of labels, locks,
+    clicks and proposal. Call everything but `Job.run` from one thread.
+    """
+
+    def __init__(
+        self,
+        image: Volume,
+        refiner: Refiner | Callable[[], Refiner],
+        config: InteractionConfig | None = None,
+        *,
+        labels: LabelMap | None = None,
+        label_map: Volume | None = None,
+        active: int | None = None,
+        undo_bytes: int = DEFAULT_CAP_BYTES,
+    ) -> None:
+        """`refiner`: one, or a callable that loads it at the first model action. `label_map`: accepted masks to go on from.
+
+        Raises GeometryError when `label_map` lies on another grid.
+        """
+        self.image = image
+        self.config = config or InteractionConfig()
+        self.version = 0
+        self.history: UndoStack[Ledger] = UndoStack(undo_bytes)
+        self._working = WorkingImage(image)
+        self._refiner = LazyRefiner(refiner)
+        accepted = None if label_map is None else self._working.order.apply(array_on_grid(label_map, image))
+        self._arrays = CaseArrays(self._working.shape, accepted)
+        table = labels or LabelMap()
+        table = table if accepted is None else table.completed(accepted)
+        self._ledger = Ledger(table if table.labels else table.adding())
+        self.active_label = self._ledger.labels.values[0] if active is None else active
+        self._name(self.active_label)
+
+    @classmethod
+    def open(cls, path: str | PathLike[str], refiner: Refiner | Callable[[], Refiner], **options: Any) -> Self:
+        """Read an image file or DICOM folder and start on it; `options` as for the class."""
+        from medseg_rl.imageio import read_volume
+
+        return cls(read_volume(path), refiner, **options)
+
+    # --- what there is -------------------------------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> LabelMap:
+        """The label table."""
+        return self._ledger.labels
+
+    @property
+    def label_map(self) -> npt.NDArray[Any]:
+        """Accepted labels, file order, 0 outside; a read-only view."""
+        view = self._working.order.undo(self._arrays.labels).view()
+        view.setflags(write=False)
+        return view
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """True inside the active label as shown: its proposal where one is open, else its accepted mask. Whole volume."""
+        return self._working.order.undo(self._arrays.soft(self.active_label).mask(self._whole))
+
+    @property
+    def percent(self) -> Percent:
+        """Live state of the active label in hundredths 1..99, whole volume, file order."""
+        work = self._work(self.active_label)
+        return self._working.order.undo(self._arrays.soft(self.active_label).read(self._whole, work.background))
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        """Clicks of the active label by voxel index in file order, oldest first; the place is the number for deleting."""
+        return tuple(self._in_file(click) for click in self._work(self.active_label).clicks)
+
+    @property
+    def click_points(self) -> tuple[tuple[Point, ClickLabel], ...]:
+        """The same clicks in RAS+ millimetres."""
+        return tuple((_point(self.image.index_to_world(c.index)), c.label) for c in self.clicks)
+
+    @property
+    def written_voxels(self) -> dict[str, int]:
+        """Voxels of the label map written so far, by source ("model")."""
+        return dict(self._ledger.written)
+
+    @property
+    def proposal(self) -> Proposal | None:
+        """The open proposal, counted against the accepted mask; None when there is none."""
+        value = self._ledger.open_label
+        if value is None:
+            return None
+        work = self._work(value)
+        added, removed = self._arrays.difference(value, work.open_box)
+        return Proposal(value, len(work.open_clicks), added, removed)
+
+    # --- the three calls ----------------------------------------------------------------------------------------------
+
+    def prepare(self, action: Action) -> Job:
+        """Check an action and copy what it needs: the region of interest, never the volume.
+
+        Raises ClickError for a click outside the volume, in a locked label, or a number that is no click.
+        """
+        started = perf_counter()
+        value = self.active_label
+        self._check_open_label(value)
+        self.labels.check_writable(value)
+        live = self._live(value)
+        area = self._whole  # of which only what was ever written is copied
+        if isinstance(action, PlaceClicks | PlaceVoxelClicks):
+            clicks = self._working_clicks(action)
+            run, area = click_turn(clicks), self._reach(live, clicks)
+        elif isinstance(action, Refine):
+            run, area = click_turn((), asked=True), self._reach(live, ())
+        elif isinstance(action, Start):
+            run = start_from(action)
+        elif not 0 <= action.number < len(live.work.clicks):
+            raise ClickError(f"there is no click {action.number}; the list has {len(live.work.clicks)}, counted from 0")
+        elif live.work.is_settled(action.number):
+            return Job(timed(live, started), forget_click(action.number))
+        else:
+            run = delete_click(action.number)
+        return Job(timed(self._copied(live, area), started), run)
+
+    def apply(self, delta: SessionDelta) -> TurnReport:
+        """Take over what a job found: one undo entry, version + 1; nothing at all where nothing changed.
+
+        Raises StaleDeltaError when the session changed since the job was prepared.
+        """
+        started = perf_counter()
+        if delta.base_version != self.version:
+            raise StaleDeltaError(
+                f"the result is for version {delta.base_version} but the session is at {self.version}; run it again"
+            )
+        if delta.percent is not None or delta.work != self._work(delta.label):
+            deltas = () if delta.percent is None else ((percent_key(delta.label), delta.percent),)
+            self._commit(delta.name, delta.label, deltas, self._ledger.with_work(delta.label, delta.work))
+        timings = replace(delta.report.timings, apply=perf_counter() - started)
+        return replace(delta.report, timings=timings)
+
+    def run(self, action: Action) -> TurnReport:
+        """Prepare, run and apply in one call: for scripts and simulated users."""
+        return self.apply(self.prepare(action).run())
+
+    # --- what a user does ---------------------------------------------------------------------------------------------
+
+    def click(self, point_mm: Sequence[float], label: ClickLabel = ClickLabel.FOREGROUND) -> TurnReport:
+        """One click at RAS+ millimetres."""
+        return self.run(PlaceClicks(((_point(point_mm), ClickLabel(label)),)))
+
+    def click_together(self, points: Sequence[tuple[Sequence[float], ClickLabel]]) -> TurnReport:
+        """Several clicks at RAS+ millimetres in one turn."""
+        return self.run(PlaceClicks(tuple((_point(p), ClickLabel(label)) for p, label in points)))
+
+    def click_voxels(self, clicks: Sequence[Click]) -> TurnReport:
+        """Clicks of one turn by voxel index in file order: for simulated users."""
+        return self.run(PlaceVoxelClicks(tuple(clicks)))
+
+    def refine(self) -> TurnReport:
+        """Refine once more without a new click."""
+        return self.run(Refine())
+
+    def delete_click(self, number: int) -> TurnReport:
+        """Take a click out of the list by its number in `clicks`.
+
+        Of the open proposal: what it did is undone and later clicks run again. Of an accepted one: it leaves the hints only.
+        """
+        return self.run(DeleteClick(number))
+
+    def set_start(self, start: Volume | Percent | npt.NDArray[np.bool_], name: str = "Start from a mask") -> TurnReport:
+        """Open a proposal from a mask or a probability: a `Volume` of integers (not 0 is object), or an array on the grid
+        of the image, bool or hundredths as uint8. Raises GeometryError when the grids disagree.
+        """
+        return self.run(Start(lambda: self._start_array(start), name))
+
+    def automatic_start(self, predict: Callable[[Volume], Percent]) -> TurnReport:
+        """Open a proposal from what `predict` makes of the image: hundredths, whole volume, file order."""
+        return self.run(Start(lambda: self._start_array(predict(self.image)), "Automatic start"))
+
+    def accept(self) -> Change | None:
+        """Write the open proposal into the label map, within the locks. None when there is none."""
+        value = self._ledger.open_label
+        if value is None:
+            return None
+        self.labels.check_writable(value)
+        work = self._work(value)
+        delta = self._arrays.accepted(value, work.open_box, self.labels)
+        count = len(work.open_clicks)
+        name = f"Accept proposal, {self._name(value)}, {count} click{'' if count == 1 else 's'}"
+        ledger = self._ledger.with_work(value, work.accepted())
+        if delta is not None:
+            ledger = ledger.with_written(MODEL, delta.voxels)
+        return self._commit(name, value, () if delta is None else ((LABEL_MAP, delta),), ledger)
+
+    def discard(self) -> Change | None:
+        """Take back the open proposal with its clicks. None when there is none."""
+        value = self._ledger.open_label
+        if value is None:
+            return None
+        work = self._work(value)
+        delta = self._arrays.discarded(value, work)
+        name = f"Discard proposal, {self._name(value)}"
+        deltas = () if delta is None else ((percent_key(value), delta),)
+        return self._commit(name, value, deltas, self._ledger.with_work(value, work.discarded()))
+
+    def undo(self) -> Change | None:
+        """Take the newest action back, bit for bit. None when there is none."""
+        entry = self.history.undo()
+        if entry is None:
+            return None
+        for key, delta in reversed(entry.deltas):
+            self._arrays.write(key, delta, reverted=True)
+        return self._moved_to(entry, entry.before)
+
+    def redo(self) -> Change | None:
+        """Do the action undone last again, bit for bit. None when there is none."""
+        entry = self.history.redo()
+        if entry is None:
+            return None
+        for key, delta in entry.deltas:
+            self._arrays.write(key, delta)
+        return self._moved_to(entry, entry.after)
+
+    def activate(self, value: int) -> None:
+        """Make another label the active one; all others are locked then. Raises MedSegError while a proposal is open."""
+        self._name(value)
+        self._check_open_label(value)
+        self.active_label = value
+
+    def add_label(self, name: str | None = None, value: int | None = None) -> int:
+        """Add a label and return its value, the next free one unless given. The active label stays."""
+        value = self.labels.free_value if value is None else value
+        if value in self.labels or not 0 < value <= np.iinfo(self._arrays.labels.dtype).max:
+            raise MedSegError(f"label value {value} is taken or out of range; {self.labels.free_value} is free")
+        table = self.labels.adding(name, value=value)
+        self._commit(f"Add label {table[value].name}", value, (), self._ledger.with_labels(table))
+        return value
+
+    def set_lock(self, value: int, locked: bool) -> None:
+        """Close or open the padlock of a label."""
+        name = self._name(value)
+        if self.labels[value].locked != locked:
+            table = self.labels.changing(value, locked=locked)
+            self._commit(f"{'Lock' if locked else 'Unlock'} {name}", value, (), self._ledger.with_labels(table))
+
+    def export(self, path: str | PathLike[str]) -> Path:
+        """Write the accepted label map to overlay its image. Raises MedSegError while a proposal is open, OutputError."""
+        from medseg_rl.imageio import write_mask
+
+        value = self._ledger.open_label
+        if value is not None:
+            raise MedSegError(f"label {self._name(value)} has an open proposal; accept or discard it before the export")
+        largest = max(self.labels.values)
+        narrow = self.label_map.astype(np.min_scalar_type(largest) if largest > 255 else np.uint8)
+        write_mask(path, self.image.with_array(narrow), like=self.image)
+        return Path(path)
+
+    def warm_up(self) -> None:
+        """Load the refiner and normalise the image now, so that the first click need not."""
+        self._refiner.get()
+        self._working.read(Box((0, 0, 0), (1, 1, 1)))
+
+    # --- inside --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _whole(self) -> Box:
+        return Box.whole(self._working.shape)
+
+    def _name(self, value: int) -> str:
+        if value not in self.labels:
+            raise MedSegError(f"there is no label {value}; there are {list(self.labels.values)}")
+        return self.labels[value].name
+
+    def _work(self, value: int) -> LabelWork:
+        work = self._ledger.works.get(value)
+        return self._arrays.first_work(value) if work is None else work
+
+    def _in_file(self, click: Click) -> Click:
+        return Click(index_in_file_order(click.index, self._working.order, self._working.shape), click.label)
+
+    def _check_open_label(self, value: int) -> None:
+        other = self._ledger.open_label
+        if other not in (None, value):
+            raise MedSegError(f"label {self._name(other)} has an open proposal; accept or discard it first")
+
+    def _working_clicks(self, action: PlaceClicks | PlaceVoxelClicks) -> tuple[Click, ...]:
+        """The clicks in working order. Raises ClickError when one is outside or in a locked label."""
+        if isinstance(action, PlaceClicks):
+            found = clicks_at(self.image, action.points)
+        else:
+            found = checked_inside(self.image, action.clicks)
+        clicks = tuple(Click(self._working.order.apply_index(c.index, self.image.shape), c.label) for c in found)
+        for click, original in zip(clicks, found, strict=True):
+            lock = self.labels.lock_at(self._arrays.labels, click.index, active=self.active_label)
+            if lock is not None:
+                raise ClickError(
+                    f"the click at voxel {original.index} lies in label {lock.name}, which is locked; "
+                    f"make it the active label, or click outside it"
+                )
+        return clicks
+
+    def _live(self, value: int) -> Snapshot:
+        """Everything a job may come to read, nothing copied yet."""
+        soft = self._arrays.soft(value)
+        return Snapshot(
+            image=self._working,
+            refiner=self._refiner,
+            config=self.config,
+            base_version=self.version,
+            label=value,
+            label_name=self._name(value),
+            work=self._work(value),
+            percent=soft.array,
+            extent=soft.extent,
+            touched=soft.touched,
+            locked=no_locks,
+        )
+
+    def _reach(self, live: Snapshot, clicks: tuple[Click, ...]) -> Box:
+        """The part of the volume a turn may come to read; empty where it has nothing to do."""
+        turn = turn_input(live, live.work, clicks, live.extent, asked=not clicks)
+        if why_nothing(turn.clicks, turn.n_new, turn.mask_box, asked=turn.asked):
+            return Box((0, 0, 0), (0, 0, 0))
+        return turn.reach(self.config)
+
+    def _copied(self, live: Snapshot, area: Box) -> Snapshot:
+        return replace(
+            live,
+            percent=self._arrays.soft(live.label).snapshot(area),
+            extent=live.extent.copy(),
+            locked=self._arrays.locks(area, self.labels, live.label),
+        )
+
+    def _start_array(self, start: Volume | Percent | npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | Percent:
+        if isinstance(start, Volume):
+            mask: npt.NDArray[np.bool_] = array_on_grid(start, self.image) != 0
+            return mask
+        if start.shape != self.image.shape:
+            raise GeometryError(f"image is {self.image.shape} voxels but the start is {start.shape}; resample it first")
+        if start.dtype not in (np.bool_, np.uint8):
+            raise GeometryError(f"the start is {start.dtype}; give a bool mask or uint8 hundredths from 1 to 99")
+        return start
+
+    def _commit(self, name: str, value: int, deltas: tuple[tuple[Hashable, BoxDelta], ...], ledger: Ledger) -> Change:
+        for key, delta in deltas:
+            self._arrays.write(key, delta)
+        entry = UndoEntry(name, deltas, self._ledger, ledger, value)
+        self.history.push(entry)
+        return self._moved_to(entry, ledger)
+
+    def _moved_to(self, entry: UndoEntry[Ledger], ledger: Ledger) -> Change:
+        self._ledger = ledger
+        self.version += 1
+        box = union_of(delta.box for _, delta in entry.deltas)
+        shown = None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
+        return Change(entry.name, entry.subject if isinstance(entry.subject, int) else None, shown)
+
+
+def _point(point_mm: npt.ArrayLike) -> Point:
+    x, y, z = (float(v) for v in np.asarray(point_mm, dtype=np.float64))
+    return x, y, z
