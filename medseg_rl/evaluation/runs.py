@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from medseg_rl.evaluation.records import Record, run_key
-from medseg_rl.metrics import auc
+from medseg_rl import metrics
 
 NOC_LIMIT = 20
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,34 +27,34 @@ class Run:
         return self.rows[0]
 
     @cached_property
-    def dice(self) -> Values:
+    def dice(self) -> list[float]:
         """Dice after 0, 1, ... clicks."""
-        return np.array([row.dice for row in self.rows])
+        return [row.dice for row in self.rows]
 
     @cached_property
-    def nsd(self) -> Values:
+    def nsd(self) -> list[float]:
         """NSD at 2 mm after 0, 1, ... clicks."""
-        return np.array([row.nsd_2mm for row in self.rows])
+        return [row.nsd_2mm for row in self.rows]
 
     def dice_at(self, click: int) -> float:
         """Dice after `click` clicks; the last value where the run is shorter."""
-        return float(self.dice[min(click, len(self.dice) - 1)])
+        return self.dice[min(click, len(self.dice) - 1)]
 
     def auc_dice(self) -> float:
         """AUC_20 of Dice."""
-        return auc(self.dice, NOC_LIMIT)
+        return metrics.auc(self.dice, NOC_LIMIT)
 
     def auc_nsd(self) -> float:
         """AUC_20 of NSD at 2 mm."""
-        return auc(self.nsd, NOC_LIMIT)
+        return metrics.auc(self.nsd, NOC_LIMIT)
 
     def reaches(self, level: float) -> bool:
         """Whether Dice is at least `level` after some number of clicks up to 20."""
-        return bool((self.dice[: NOC_LIMIT + 1] >= level).any())
+        return metrics.reaches(self.dice, level, limit=NOC_LIMIT)
 
     def clicks_to_reach(self, level: float) -> int:
         """NoC: the smallest number of clicks with Dice >= `level`, 20 if never."""
-        return int(np.argmax(self.dice >= level)) if self.reaches(level) else NOC_LIMIT
+        return metrics.clicks_to_reach(self.dice, level, limit=NOC_LIMIT)
 
 
 def group_runs(records: Iterable[Record]) -> list[Run]:

@@ -22,7 +22,7 @@ def geodesic_distance(
     kappa_mm: float,
     cutoff_mm: float,
 ) -> DistanceMap:
-    """Length of the shortest path from the True voxels of `sources` to each voxel (x, y, z), infinite beyond the cutoff.
+    """Length of a shortest path from the True voxels of `sources` to each voxel (x, y, z), infinite beyond the cutoff.
 
     A path costs (1 - lam) x its mm plus lam x kappa_mm x the intensity changes along it, as in `hints.maps`.
     """
