@@ -1,0 +1,53 @@
+"""`medseg-rl info FILE`: what a file is, where it lies in the patient, and what stands in the way of using it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medseg_rl.cli.terminal import JsonOption, guarded, print_json, print_table
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command("info")(info)
+
+
+@guarded
+def info(
+    file: Annotated[Path, typer.Argument(help="Image, mask or folder of DICOM images.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Describe a file: kind, grid, spacing, orientation, transforms, values, warnings."""
+    from medseg_rl.imageio import describe
+
+    described = describe(file)
+    if as_json:
+        print_json(described)
+    else:
+        print_table("", ("", str(file)), list(_rows(described)))
+
+
+def _rows(described: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested entries flattened: one row for each value, matrices one row for each of theirs."""
+    for key, value in described.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{name}: ")
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple | Mapping):
+            for number, item in enumerate(value):
+                entry = item if isinstance(item, Mapping) else {"": item}
+                yield from ((f"{name} {number}{key}", text) for key, text in _rows(entry, ""))
+        else:
+            yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    return str(value)

@@ -1,0 +1,52 @@
+"""Options that several commands share, and the checks of paths that come before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from medseg_rl.errors import OutputError
+
+ImageArgument = Annotated[Path, typer.Argument(help="Image file, or folder with one DICOM series.", show_default=False)]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Mask to write, such as mask.nii.gz.", show_default=False)
+]
+BundleOption = Annotated[
+    str | None, typer.Option(help="Model: a name that `doctor` lists, or a folder. Needed where there are several.")
+]
+DeviceOption = Annotated[str, typer.Option(help='Where the networks run: "cpu" or "cuda".')]
+LabelOption = Annotated[int, typer.Option(min=1, max=65535, help="Value of the structure in the mask.")]
+TimePointOption = Annotated[int | None, typer.Option(min=0, help="Volume to take of a 4D file, from 0.")]
+TransformOption = Annotated[
+    Literal["sform", "qform"] | None, typer.Option(help="NIfTI transform to use where a file has two that disagree.")
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of data sets; MEDSEG_RL_DATA stands for it.", show_default=False),
+]
+TargetOption = Annotated[
+    str, typer.Option(help='What is to be segmented: "whole" (every label), or label values such as "1" or "1,2".')
+]
+
+
+def check_mask_output(output: Path, inputs: Iterable[Path]) -> None:
+    """Raises OutputError when `output` cannot be written, is of no known kind, or is one of the input files."""
+    from medseg_rl.imageio import check_output
+
+    for given in inputs:
+        if output.exists() and given.exists() and output.samefile(given):
+            raise OutputError(f"the output {output} is the input {given}; choose another file")
+    check_output(output)
+
+
+def parse_target(text: str) -> Literal["whole"] | tuple[int, ...]:
+    """ "whole", or "1,2" as label values."""
+    if text == "whole":
+        return "whole"
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise typer.BadParameter(f'"{text}" is neither "whole" nor label values such as "1,2"') from None
