@@ -28,7 +28,7 @@ SPLITS = ("train", "val", "test")
 DATA_VARIABLE = "MEDSEG_RL_DATA"
 
 _SPLIT_SEED = 20260101
-_TRAIN_SHARE, _VAL_SHARE = 0.7, 0.15
+_HELD_OUT_SHARE = 0.15  # of the subjects, for validation and again for the test
 _MODALITIES = {"MRI": "MR", "MR": "MR", "CT": "CT", "PET": "PT", "PT": "PT"}
 _HASH_BLOCK = 1 << 20
 
@@ -247,8 +247,10 @@ def _splits(stated: Mapping[str, Any], path: Path, groups: Mapping[str, str]) ->
 def _draw_splits(groups: Mapping[str, str]) -> dict[str, str]:
     subjects = sorted(set(groups.values()))
     random.Random(_SPLIT_SEED).shuffle(subjects)
-    train = round(len(subjects) * _TRAIN_SHARE)
-    val = train + round(len(subjects) * _VAL_SHARE)
+    held_out = max(1, round(len(subjects) * _HELD_OUT_SHARE))
+    train, val = len(subjects) - 2 * held_out, len(subjects) - held_out
+    if train < 1:
+        raise InputFileError(f"{len(subjects)} subjects cannot be split into train, val and test; write a splits.json")
     split_of = {
         subject: "train" if place < train else "val" if place < val else "test"
         for place, subject in enumerate(subjects)

@@ -19,14 +19,13 @@ from torch.nn import functional
 from medseg_rl.automatic.grid import WorkingGrid
 from medseg_rl.automatic.segmenter import AutomaticConfig, AutomaticSegmenter, autocast, build_network, centred
 from medseg_rl.dataset import WHOLE, Case, Target
-from medseg_rl.errors import InputFileError
+from medseg_rl.errors import BundleError, InputFileError
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.preprocessing import normalise_intensity
 from medseg_rl.volume import AxisOrder, Index, Spacing
 
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
 
-_CHECKPOINT_EVERY = 100
 _ROTATION_DEGREES, _SCALE, _SHIFT_VOXELS = 12.0, 0.15, 3.0
 _WARM_UP = 0.05  # share of the updates
 
@@ -67,13 +66,14 @@ def train_automatic(
     config: AutomaticConfig,
     *,
     checkpoint: Path | None = None,
+    checkpoint_every: int = 100,
     progress: Progress = no_progress,
     stage: str = "automatic network",
 ) -> AutomaticSegmenter:
     """The network after `config.updates` updates on `samples`, its weights averaged over the last ones.
 
-    With `checkpoint`, the state is written there now and then, and read from there when it belongs to the same
-    configuration and samples.
+    With `checkpoint`, the state is written there every so many updates, and read from there when it belongs to the
+    same configuration and samples.
     """
     if not samples:
         raise InputFileError("the automatic network has no case to learn from; check the training split")
@@ -83,7 +83,7 @@ def train_automatic(
     while learner.done < config.updates:
         learner.update(*draw_batch(samples, config, learner.done))
         progress(stage, learner.done, config.updates)
-        if checkpoint is not None and (learner.done % _CHECKPOINT_EVERY == 0 or learner.done == config.updates):
+        if checkpoint is not None and (learner.done % checkpoint_every == 0 or learner.done == config.updates):
             learner.save(checkpoint)
     return AutomaticSegmenter(learner.averaged, config)
 
@@ -156,7 +156,10 @@ class _Learner:
             torch.save(state, temporary)
 
     def restore(self, path: Path) -> None:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)  # tensors alone, no code
+        except Exception as error:  # what a damaged file raises differs from byte to byte
+            raise BundleError(f"{path} cannot be read ({type(error).__name__}); delete it to train anew") from error
         if state["made_from"] != self.made_from:
             return  # of another configuration or other cases: begin anew
         self.done = int(state["done"])

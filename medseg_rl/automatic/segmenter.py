@@ -39,7 +39,12 @@ class AutomaticConfig:
 
     spacing: Spacing = (1.0, 1.0, 1.0)
     patch: Index = (40, 56, 40)
-    features: tuple[int, ...] = (16, 32, 64, 96)
+    features: tuple[int, ...] = (
+        16,
+        32,
+        64,
+        96,
+    )  # a fifth level is two voxels wide: bfloat16 gradients went wrong there
     mirror: tuple[int, ...] = (0,)
     updates: int = 600
     batch: int = 2
@@ -49,6 +54,8 @@ class AutomaticConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
+        if len(self.features) < 3:
+            raise ValueError(f"the automatic network has {len(self.features)} levels; it needs three or more")
         shrink = 2 ** (len(self.features) - 1)
         if any(size % shrink or size <= 0 for size in self.patch):
             raise ValueError(f"the automatic network's patch is {self.patch}; each side must be a multiple of {shrink}")
