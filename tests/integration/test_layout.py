@@ -1,0 +1,84 @@
+"""The rows of ARCHITECTURE.md hold: who imports whom, and what loads no torch."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIGHT = (
+    "bundle",
+    "dataset",
+    "hints.click_files",
+    "hints.maps",
+    "hints.robots",
+    "history",
+    "imageio",
+    "interaction",
+    "labels",
+    "metrics",
+    "preprocessing",
+    "refiner",
+    "refiners",
+    "samples",
+    "session",
+    "volume",
+)
+
+
+def _loaded_after(statement: str, *modules: str) -> set[str]:
+    """Which of `modules` a fresh interpreter has loaded after `statement`."""
+    code = f"import sys\n{statement}\nprint(*sorted(set(sys.modules) & {set(modules)!r}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+def test_modules_import_only_from_rows_below_their_own() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    run = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-3000:]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_importing_a_light_module_loads_no_torch(module: str) -> None:
+    assert _loaded_after(f"import medseg_rl.{module}", "torch", "monai") == set()
+
+
+def test_the_library_loads_neither_qt_nor_vtk() -> None:
+    assert _loaded_after("import medseg_rl.session, medseg_rl.cli", "PySide6", "PyQt6", "vtk", "vtkmodules") == set()
+
+
+def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
+    heavy = ("torch", "monai", "numpy", "scipy", "numba", "nibabel", "SimpleITK", "matplotlib", "skimage")
+    assert _loaded_after("import medseg_rl.cli", *heavy) == set()
+
+
+def test_help_answers_within_a_second() -> None:
+    fastest = float("inf")
+    for _ in range(3):  # another process may have the processor
+        started = time.perf_counter()
+        run = subprocess.run(
+            [sys.executable, "-m", "medseg_rl.cli", "--help"], capture_output=True, text=True, check=True
+        )
+        fastest = min(fastest, time.perf_counter() - started)
+    assert "segment" in run.stdout
+    assert fastest < 1.0
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]["agents"]
+    declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in (*project["dependencies"], *extras)}
+    names = {"skimage": "scikit-image", "cc3d": "connected-components-3d"}
+    imported = set()
+    for path in (ROOT / "medseg_rl").rglob("*.py"):
+        imported |= set(re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    third_party = imported - set(sys.stdlib_module_names) - {"medseg_rl", "__future__"}
+    undeclared = {name for name in third_party if names.get(name, name).lower() not in declared}
+    assert undeclared == set()
