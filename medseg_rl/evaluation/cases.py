@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.automatic.starts import Starts
-from medseg_rl.dataset import Case, Dataset, Target
+from medseg_rl.dataset import WHOLE, Case, Dataset, Target
 from medseg_rl.errors import GeometryError, InputFileError
 from medseg_rl.refiner import Percent
 from medseg_rl.volume import Box, Spacing, Volume
@@ -53,6 +53,19 @@ def load_evaluation_case(case: Case, target: Target, kind: StartKind, starts: St
     elif kind == "C":
         start = corrupted_start(case.id, reference, image.spacing)
     return EvaluationCase(case.id, case.group, image, reference, start)
+
+
+def load_evaluation_cases(
+    dataset: Dataset,
+    split: str,
+    *,
+    target: Target = WHOLE,
+    kind: StartKind = "A",
+    starts: Starts | None = None,
+    limit: int | None = None,
+) -> list[EvaluationCase]:
+    """The cases of a split whose reference is not empty, the first `limit` of them; see `load_evaluation_case`."""
+    return [load_evaluation_case(case, target, kind, starts) for case in dataset.cases(split, target)[:limit]]
 
 
 def corrupted_start(case_id: str, reference: npt.NDArray[np.bool_], spacing: Spacing) -> Percent:

@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from medseg_rl.evaluation.records import Record, run_key
 from medseg_rl import metrics
+from medseg_rl.evaluation.records import Record, run_key
 
 NOC_LIMIT = 20
 
