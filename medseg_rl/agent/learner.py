@@ -44,11 +44,15 @@ def run_network(
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """How an update weighs its parts. `discount` 0.95 is the published value; `credit_rho` > 0 shares returns."""
+    """How an update weighs its parts. `discount` 0.95 is the published value; `credit_rho` > 0 shares returns.
+
+    The sampled part of `all_action` fades in over the first `foresight_warmup` of a run, while its baseline F learns.
+    """
 
     mode: Mode = "all_action"
     reward: Literal["relative", "absolute"] = "relative"
     discount: float = 0.95
+    foresight_warmup: float = 0.2
     credit_rho: float = 0.0
     credit_sigma_mm: float = 3.0
     value_coef: float = 0.5
@@ -87,12 +91,14 @@ class Learner:
             rewards, discount=config.discount, credit=credit, bootstrap=rollout.bootstrap
         )
         entropy_coef = config.entropy_coef * (config.entropy_coef_end / config.entropy_coef) ** progress
+        foresight = min(1.0, progress / config.foresight_warmup) if config.foresight_warmup else 1.0
+        coefficients = entropy_coef, foresight * (config.discount > 0)
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         sums = dict.fromkeys(("loss", "policy_loss", "value_loss", "entropy"), 0.0)
         for step, transition in enumerate(rollout.transitions):
             heads = run_network(self.network, transition.observation, self.precision)
-            terms = self._loss(heads, transition, rollout.reference, returns[step], futures[step], entropy_coef)
+            terms = self._loss(heads, transition, rollout.reference, returns[step], futures[step], *coefficients)
             (terms.total / len(rollout.transitions)).backward()
             for name, term in zip(sums, terms, strict=True):
                 sums[name] += float(term.detach()) / len(rollout.transitions)
@@ -113,6 +119,7 @@ class Learner:
         returns: Tensor,
         futures: Tensor,
         entropy_coef: float,
+        foresight: float,
     ) -> LossTerms:
         config, weights = self.config, transition.weights
         if isinstance(self.policy, TwinPolicy):
@@ -131,7 +138,7 @@ class Learner:
             future_returns=futures,
             value_coef=config.value_coef,
             entropy_coef=entropy_coef,
-            foresight=config.discount > 0,
+            foresight=foresight,
         )
 
     @staticmethod

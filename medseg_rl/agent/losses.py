@@ -40,24 +40,24 @@ def all_action_loss(
     weights: Tensor,
     value_coef: float,
     entropy_coef: float,
-    foresight: bool,
+    foresight: float,
 ) -> LossTerms:
     """Exact expectation over actions for the immediate gain, one sampled action for the part that follows.
 
     `gains` (batch, actions, x, y, z): immediate gain of every action. `returns` G(t), `future_returns` discount * G(t+1)
-    and `weights` (batch, x, y, z); `actions` the sampled indices. With `foresight=False` (discount 0) the sampled
-    part and F are dropped. L_now = -sum pi r; L_next = -log pi(a) sg[gamma G(t+1) - F]; values by least squares.
+    and `weights` (batch, x, y, z); `actions` the sampled indices. `foresight` 0..1 weighs the sampled part, which is dropped
+    at 0 (discount 0). L_now = -sum pi r; L_next = -log pi(a) sg[gamma G(t+1) - F]; values by least squares.
     """
     log_probabilities = functional.log_softmax(heads.logits, 1)
     probabilities = log_probabilities.exp()
     now = -weighted_mean((probabilities * gains).sum(1), weights)
     entropy = weighted_mean(-(probabilities * log_probabilities).sum(1), weights)
     value = 0.5 * weighted_mean((heads.value - returns) ** 2, weights)
+    value = value + 0.5 * weighted_mean((heads.future_value - future_returns) ** 2, weights)
     policy = now
     if foresight:
         surprise = (future_returns - heads.future_value).detach()
-        policy = now - weighted_mean(_of_action(log_probabilities, actions) * surprise, weights)
-        value = value + 0.5 * weighted_mean((heads.future_value - future_returns) ** 2, weights)
+        policy = now - foresight * weighted_mean(_of_action(log_probabilities, actions) * surprise, weights)
     return LossTerms(policy + value_coef * value - entropy_coef * entropy, policy, value, entropy)
 
 

@@ -7,6 +7,7 @@ size of the region. `iso`, `aniso` and `small` follow the published kind (parall
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ SLOPE = 0.01  # of LeakyReLU
 PUBLISHED_CHANNELS = ("image", "probability", "foreground_hints", "background_hints")
 PRODUCT_CHANNELS = (*PUBLISHED_CHANNELS, "new_foreground_hints", "new_background_hints")
 ADJUSTMENTS = 6
+PLANE, CUBE = (3, 3, 1), (3, 3, 3)
 
 
 class Heads(NamedTuple):
@@ -137,6 +139,40 @@ class TwoScaleTrunk(nn.Module):
         return features[:, :, : shape[0], : shape[1], : shape[2]]
 
 
+class PyramidTrunk(nn.Module):
+    """Stems at full, half and quarter resolution, joined from the coarsest up by addition.
+
+    Sides that are no multiple of four are padded by repeating the last plane and cut again.
+    """
+
+    def __init__(self, in_channels: int, *, widths: tuple[int, int, int], out: int) -> None:
+        super().__init__()
+        full, half, quarter = widths
+        self.at_full = _convs(in_channels, full, full)
+        self.to_half = nn.Conv3d(full, half, 2, stride=2)
+        self.at_half = _convs(half, half, half)
+        self.to_quarter = nn.Conv3d(half, quarter, 2, stride=2)
+        self.at_quarter = nn.ModuleList(_conv(quarter, quarter, CUBE, dilation) for dilation in (1, 2, 1))
+        self.from_quarter = nn.Conv3d(quarter, half, 1)
+        self.half_again = _convs(half, half, half)
+        self.from_half = nn.Conv3d(half, full, 1)
+        self.full_again = _convs(full, 2 * full, out)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """(batch, channels, x, y, z) to features (batch, out, x, y, z)."""
+        shape = observation.shape[2:]
+        padding = [p for size in reversed(shape) for p in (0, -size % 4)]
+        padded = functional.pad(observation, padding, mode="replicate") if any(padding) else observation
+        full = self.at_full(padded)
+        half = self.at_half(self.to_half(full))
+        quarter = self.to_quarter(half)
+        for block in self.at_quarter:
+            quarter = quarter + functional.leaky_relu(block(quarter), SLOPE, inplace=True)
+        half = self.half_again(half + _doubled(self.from_quarter(quarter)))
+        features = self.full_again(full + _doubled(self.from_half(half)))
+        return features[:, :, : shape[0], : shape[1], : shape[2]]
+
+
 def _head(width: int, out: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Conv3d(width, 32, 1), nn.LeakyReLU(SLOPE, inplace=True), nn.Dropout(dropout), nn.Conv3d(32, out, 1))
 
@@ -146,7 +182,15 @@ def _conv(before: int, after: int, kernel: tuple[int, int, int] = (3, 3, 3), dil
     return nn.Conv3d(before, after, kernel, padding=padding, dilation=dilation)
 
 
-PLANE, CUBE = (3, 3, 1), (3, 3, 3)
+def _convs(*widths: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [_conv(before, after), nn.LeakyReLU(SLOPE, inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return functional.interpolate(features, scale_factor=2.0, mode="nearest")
 
 
 def _iso(channels: Sequence[str]) -> tuple[nn.Module, int]:
@@ -170,11 +214,16 @@ def _two_scale(channels: Sequence[str]) -> tuple[nn.Module, int]:
     return TwoScaleTrunk(len(channels), stem=8, width=32, out=16, dilations=(1, 2, 4, 2, 1)), 16
 
 
+def _pyramid(channels: Sequence[str]) -> tuple[nn.Module, int]:
+    return PyramidTrunk(len(channels), widths=(8, 24, 48), out=16), 16
+
+
 _TRUNKS: dict[str, Callable[[Sequence[str]], tuple[nn.Module, int]]] = {
     "iso": _iso,
     "aniso": _aniso,
     "small": _small,
     "two_scale": _two_scale,
+    "pyramid": _pyramid,
 }
 NETWORKS = tuple(_TRUNKS)
 
@@ -186,6 +235,6 @@ def build_network(name: str, **options: Any) -> ActorCritic:
     """
     if name not in _TRUNKS:
         raise ValueError(f"network {name!r} is none of {', '.join(NETWORKS)}")
-    channels = tuple(options.pop("channels", PRODUCT_CHANNELS if name == "two_scale" else PUBLISHED_CHANNELS))
+    channels = tuple(options.pop("channels", PRODUCT_CHANNELS if name in ("two_scale", "pyramid") else PUBLISHED_CHANNELS))
     trunk, width = _TRUNKS[name](channels)
     return ActorCritic(trunk, width=width, channels=channels, **options)

@@ -40,7 +40,7 @@ def test_the_all_action_gradient_is_the_mean_of_many_sampled_ones():
         weights=weights,
         value_coef=0.0,
         entropy_coef=0.0,
-        foresight=False,
+        foresight=0.0,
     )
     exact_gradient = gradient(exact.total, logits)
     generator, sampled = torch.Generator().manual_seed(1), torch.zeros_like(exact_gradient)
@@ -77,7 +77,7 @@ def test_the_sampled_future_part_is_unbiased_with_any_baseline():
             weights=weights * probabilities[:, action].detach(),
             value_coef=0.0,
             entropy_coef=0.0,
-            foresight=True,
+            foresight=1.0,
         )
         share = (weights * probabilities[:, action].detach()).sum() / weights.sum()
         total += gradient(terms.total, logits) * share
@@ -100,7 +100,7 @@ def test_relative_and_absolute_reward_give_the_same_gradient_without_foresight()
             weights=weights,
             value_coef=0.0,
             entropy_coef=0.0,
-            foresight=False,
+            foresight=0.0,
         )
         found.append(gradient(terms.total, logits))
     assert torch.allclose(*found, atol=1e-6)

@@ -1,0 +1,136 @@
+"""A training of seconds on generated balls: it learns, and a killed run ends with the weights of an unbroken one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medseg_rl.agent.learner import LearnerConfig
+from medseg_rl.errors import BundleError, Cancelled
+from medseg_rl.hints.maps import HintConfig
+from medseg_rl.training import TrainingConfig, train
+from medseg_rl.training_checkpoint import CHECKPOINT
+from medseg_rl.training_scenes import SceneConfig, TrainingCase, draw_scene
+
+TINY = TrainingConfig(
+    updates=6,
+    batch=2,
+    pool=3,
+    interactions_per_update=1,
+    steps_choices=(2,),
+    generation=2,
+    validate_every=4,
+    threads=1,
+    precision="fp32",
+    hints=HintConfig(kind="edt_exp"),
+    scenes=SceneConfig(automatic_share=0.3, corrupted_share=0.3),
+)
+
+
+def balls(count: int = 3, size: int = 12) -> list[TrainingCase]:
+    cases = []
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        grid = np.indices((size, size, size)) - rng.uniform(4, 7, 3)[:, None, None, None]
+        reference = (grid**2).sum(0) <= 16
+        image = (reference + rng.normal(0, 0.3, reference.shape)).astype(np.float32)
+        start = np.where(np.roll(reference, 1, 0), 90, 10).astype(np.uint8)
+        cases.append(TrainingCase(f"ball{seed}", image, reference, start, (1.0, 1.0, 1.0)))
+    return cases
+
+
+def no_choice(network, policy) -> dict[str, float]:
+    return {"auc": 0.0}
+
+
+def weights_of(config: TrainingConfig, folder: Path, **options) -> dict[str, torch.Tensor]:
+    return train(balls(), config, folder, validate=no_choice, **options).network.state_dict()
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(tmp_path):
+    whole = weights_of(TINY, tmp_path / "whole")
+    asked = iter(range(100))
+    with pytest.raises(Cancelled, match="goes on from 2"):
+        weights_of(TINY, tmp_path / "broken", cancel=lambda: next(asked) == 3)
+    updates: list[int] = []
+    resumed = weights_of(TINY, tmp_path / "broken", progress=lambda update, *rest: updates.append(update))
+    assert min(updates) == 3
+    assert same(whole, resumed)
+
+
+def test_another_seed_gives_other_weights(tmp_path):
+    assert not same(weights_of(TINY, tmp_path / "a"), weights_of(replace(TINY, seed=1), tmp_path / "b"))
+
+
+def test_a_checkpoint_of_another_config_is_refused(tmp_path):
+    weights_of(TINY, tmp_path)
+    with pytest.raises(BundleError, match="another config"):
+        weights_of(replace(TINY, updates=8), tmp_path)
+
+
+def test_a_corrupted_checkpoint_is_named(tmp_path):
+    weights_of(TINY, tmp_path)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(BundleError, match="corrupted"):
+        weights_of(TINY, tmp_path)
+
+
+def test_the_weights_of_the_best_validation_are_kept(tmp_path):
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def worse_each_time(network, policy) -> dict[str, float]:
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return {"auc": -float(len(seen))}
+
+    trained = train(balls(), TINY, tmp_path, validate=worse_each_time)
+    assert len(seen) > 1
+    assert same(trained.network.state_dict(), seen[0])
+    assert not same(seen[0], seen[-1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learner": LearnerConfig(mode="sampled")},
+        {"learner": LearnerConfig(discount=0.0)},
+        {"learner": LearnerConfig(reward="absolute", credit_rho=0.5)},
+        {"policy": "twin_a"},
+        {"policy": "twin_b"},
+        {"network": "small", "commands": 3},
+    ],
+)
+def test_every_mode_trains(tmp_path, changes):
+    before = weights_of(replace(TINY, updates=0, **changes), tmp_path / "before")
+    after = weights_of(replace(TINY, updates=2, **changes), tmp_path / "after")
+    assert not same(before, after)
+    assert all(torch.isfinite(value).all() for value in after.values())
+
+
+def test_the_agents_learn_to_follow_the_image_and_clicks(tmp_path):
+    config = replace(TINY, updates=60, generation=20, batch=4, pool=6, learner=LearnerConfig(learning_rate=3e-3))
+    rewards: list[float] = []
+
+    def keep(update: int, updates: int, logged: dict[str, float]) -> None:
+        if "mean_reward" in logged:
+            rewards.append(logged["mean_reward"])
+
+    weights_of(config, tmp_path, progress=keep)
+    assert np.mean(rewards[-15:]) > 0.05 > np.mean(rewards[:5])
+
+
+def test_a_scene_is_drawn_the_same_for_the_same_seed_and_within_its_bounds():
+    config = SceneConfig(crop_voxels=(8, 10, 12))
+    first, second = (draw_scene(balls(), config, np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(first.image, second.image)
+    assert np.array_equal(first.reference, second.reference)
+    assert first.image.shape == (8, 10, 12)
+    assert first.start.min() >= 1
+    assert first.start.max() <= 99
+    assert set(np.unique(first.weights)) <= {1.0, 4.0}
