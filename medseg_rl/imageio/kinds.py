@@ -54,7 +54,8 @@ def _start_of(path: Path) -> tuple[bytes, bool]:
     except FileNotFoundError:
         raise InputFileError(f"there is no file {path}; check the name") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise InputFileError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise InputFileError(f"{path} cannot be read: {why}; get the file again or check its permissions") from error
 
 
 def _by_content(start: bytes) -> str | None:
