@@ -55,16 +55,19 @@ class VoxelAgentRefiner:
         for click in fresh:
             new_hints.add(click)
         hints = hint_channels(self._all_hints(request), new_hints)
+        device = next(self._network.parameters()).device
         decided, clicked = request.percent, newest_per_voxel(request.clicks)
-        command = torch.tensor([request.command]) if self._network.command is not None else None
+        command = torch.tensor([request.command], device=device) if self._network.command is not None else None
         percent = _enforced(decided, clicked)
         for _ in range(request.steps):
             if cancel():
                 raise Cancelled("refinement cancelled; the mask is as it was before this turn")
             observation = build_observation(self._network.channels, image=request.image, percent=percent, hints=hints)
             with torch.inference_mode():
-                heads = run_network(self._network, torch.from_numpy(observation[None]), self._precision, command)
-                decided = self._policy.greedy(heads, torch.from_numpy(percent[None])).percent[0].numpy()
+                seen = torch.from_numpy(observation[None]).to(device)
+                heads = run_network(self._network, seen, self._precision, command)
+                decision = self._policy.greedy(heads, torch.from_numpy(percent[None]).to(device))
+            decided = decision.percent[0].cpu().numpy()
             if request.held_voxels is not None:
                 decided = np.where(request.held_voxels, request.percent, decided)
             percent = _enforced(decided, clicked)

@@ -85,8 +85,11 @@ class Bundle:
         from medseg_rl.agent.policy import build_policy
         from medseg_rl.agent.refine import VoxelAgentRefiner
 
+        _check_device(device)
         settings = self.agent_settings
         wanted = precision or settings.precision
+        if wanted == "auto":  # a GPU computes in float32, so that its masks are the CPU's
+            wanted = fast_precision() if device == "cpu" else "fp32"
         try:
             policy = build_policy(settings.policy, settings.adjustments)
             network = build_network(
@@ -106,7 +109,7 @@ class Bundle:
             policy,
             hints=settings.hints,
             name=self.name,
-            precision=fast_precision() if wanted == "auto" else "bf16" if wanted == "bf16" else "fp32",
+            precision="bf16" if wanted == "bf16" else "fp32",
             identity=identity,
         )
 
@@ -116,6 +119,7 @@ class Bundle:
 
         if not self.has_automatic:
             raise BundleError(f"the bundle {self.name} gives no automatic start; begin empty or from a mask file")
+        _check_device(device)
         config = AutomaticConfig.from_dict(self._ours().get("automatic") or {})
         network = build_network(config)
         self._fill(network, AUTOMATIC_WEIGHTS)
@@ -180,3 +184,12 @@ def load_bundle(name: str | Path | None = None) -> Bundle:
     if not isinstance(metadata.get("name"), str) or not isinstance(metadata.get("version"), str):
         raise BundleError(f"{folder / METADATA} gives no name and version; copy the bundle again")
     return Bundle(folder, metadata, checked_files(folder))
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a build without CUDA
+        raise BundleError(f'there is no device "{device}" here ({str(error).splitlines()[0]}); use "cpu"') from None

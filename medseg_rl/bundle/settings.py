@@ -72,7 +72,7 @@ class BundleCard:
     targets: tuple[str, ...] = ()
     training_data: tuple[TrainingData, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    authorship: str = "MedSeg-RL contributors"
+    authors: str = "MedSeg-RL contributors"
     copyright: str = "Copyright (c) MedSeg-RL contributors"
     changelog: Mapping[str, str] = field(default_factory=dict)
 

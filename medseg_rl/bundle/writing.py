@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from medseg_rl.automatic.segmenter import AutomaticSegmenter
 
-SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20220324.json"
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 _PACKAGES = ("nibabel", "scipy", "SimpleITK", "safetensors", "numba")
 
 
@@ -126,10 +126,10 @@ def _metadata(card: BundleCard, agent: AgentSettings | None, automatic: Automati
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
-        "optional_packages_version": {name: version(name) for name in _PACKAGES},
+        "required_packages_version": {name: version(name) for name in _PACKAGES},
         "task": "Interactive refinement of a 3D segmentation by clicks" if agent else "Automatic 3D segmentation",
         "description": card.description,
-        "authorship": card.authorship,
+        "authors": card.authors,
         "copyright": card.copyright,
         "license": card.licence_name,
         "data_source": "; ".join(f"{data.name} ({data.licence})" for data in card.training_data),
@@ -139,6 +139,7 @@ def _metadata(card: BundleCard, agent: AgentSettings | None, automatic: Automati
         "pred_classes": "probability of the target in hundredths, 1 to 99; above 50 is the mask",
         "eval_metrics": dict(card.metrics),
         "network_data_format": _data_format(agent),
+        "automatic_network_data_format": _data_format(None),
         "medseg_rl": {
             "format_version": FORMAT_VERSION,
             "made_by": version("medseg-rl"),
