@@ -108,8 +108,8 @@ def write_box(array: AnyArray, start: Index, values: AnyArray) -> BoxDelta | Non
 class UndoEntry(Generic[State]):
     """One named action. `deltas`: (which array, what changed in it), in the order of the writes.
 
-    `before` and `after`: everything small that is not an array, such as the click list; they are values and never change.
-    `subject`: what the action was about, for whoever shows it.
+    `before` and `after`: everything small that is not an array, such as the click list; they are values and never
+    change. `subject`: what the action was about, for whoever shows it.
     """
 
     name: str

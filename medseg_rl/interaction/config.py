@@ -19,12 +19,12 @@ MAX_STEPS = 8  # beyond four steps without a click quality can collapse; eight i
 class InteractionConfig:
     """`roi`: "product" (grows round clicks and mask), "common" (the protocol's), "whole" (all voxels, small volumes).
 
-    `steps`, `coarse_steps`: refinement steps at the voxels of the file and, for regions above `roi_cap_voxels`, before
-    that on a coarse level (`two_scale`; without it such a region runs at its full size). `edit_radius_mm`: nothing farther
-    from this turn's clicks changes, None for no such guard. `enforce_clicks`: clicked voxels take their label whatever the
-    refiner says. `sign_guard`: a turn of background clicks adds nothing, one of object clicks removes nothing beyond 10 mm.
-    `max_growths`: how often a product region may grow when the change reaches its border. `empty_start_side_mm`: side of
-    the common region of an empty start, from the training set.
+    `steps`, `coarse_steps`: refinement steps at the voxels of the file and, for regions above `roi_cap_voxels`,
+    before that on a coarse level (`two_scale`; without it such a region runs at its full size). `edit_radius_mm`:
+    nothing farther from this turn's clicks changes, None for no such guard. `enforce_clicks`: clicked voxels take
+    their label whatever the refiner says. `sign_guard`: a turn of background clicks adds nothing, one of object
+    clicks removes nothing beyond 10 mm. `max_growths`: how often a product region may grow when the change reaches
+    its border. `empty_start_side_mm`: side of the common region of an empty start, from the training set.
     """
 
     roi: RoiKind = "product"

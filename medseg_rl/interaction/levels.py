@@ -1,11 +1,34 @@
-"""Runs a refiner on a region: at the voxels of the file, and before that on a coarse level where the region is large."""
+"""Runs a refiner on a region: at the voxels of the file, and before that on a coarse level if it is large.
+
+The coarse level finds the extent; the voxels of the file decide every edge. No mask is resampled to a fixed cube.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+import numpy as np
+
+from medseg_rl.hints.clicks import Click, ClickLabel, clicks_inside, newest_per_voxel
 from medseg_rl.interaction.config import InteractionConfig
-from medseg_rl.refiner import Percent, RefinementRequest, Refiner, no_preview
+from medseg_rl.preprocessing import (
+    CoarseLevel,
+    coarse_level,
+    held_to_level,
+    indices_to_level,
+    percent_from_level,
+    percent_to_level,
+    to_level,
+)
+from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent, RefinementRequest, Refiner, no_preview
+from medseg_rl.volume import Box, Index
+
+Preview = Callable[[Percent], None]
+
+TILE_SIDE = 64  # voxels, with its halo: what a processor refines in a tenth of a second
+HALO_SHARE = 8  # the halo is this part of the side: seen by the refiner, not written
+UNDECIDED = (10, 90)  # hundredths between which a voxel still has to make up its mind
 
 
 def refine_region(
@@ -14,7 +37,116 @@ def refine_region(
     config: InteractionConfig,
     *,
     cancel: Callable[[], bool],
-    preview: Callable[[Percent], None] | None,
+    preview: Preview | None,
 ) -> tuple[Percent, int]:
-    """New state of the region and the number of levels it took."""
-    return refiner.refine(request, cancel=cancel, preview=preview or no_preview), 1
+    """New state of the region and the number of levels it took.
+
+    A region above the cap is refined on a coarse level first, then tile by tile at the voxels of the file, but only
+    where the coarse level left an edge or doubt that it changed, or a new click lies. All tiles start from the coarse
+    result, so their order has no effect.
+    """
+    level = None
+    if config.two_scale:
+        level = coarse_level(request.percent.shape, request.spacing, cap_voxels=config.roi_cap_voxels)
+    if level is None:
+        return refiner.refine(request, cancel=cancel, preview=preview or no_preview), 1
+    coarse = _refine_coarse(refiner, request, level, config, cancel, preview)
+    return _refine_tiles(refiner, request, coarse, config, cancel, preview), 2
+
+
+def _refine_coarse(
+    refiner: Refiner,
+    request: RefinementRequest,
+    level: CoarseLevel,
+    config: InteractionConfig,
+    cancel: Callable[[], bool],
+    preview: Preview | None,
+) -> Percent:
+    """State at the voxels of the file after the coarse level."""
+    clicks, n_new = _clicks_on(level, request)
+    before = percent_to_level(level, request.percent)
+    coarse_request = replace(
+        request,
+        image=to_level(level, request.image),
+        spacing=level.spacing,
+        percent=before,
+        clicks=clicks,
+        n_new_clicks=n_new,
+        held_voxels=None if request.held_voxels is None else held_to_level(level, request.held_voxels),
+        steps=config.coarse_steps,
+        hard_clicks=True,
+    )
+
+    def back(coarse: Percent) -> Percent:
+        fine = percent_from_level(level, request.percent, before, coarse)
+        for click in request.clicks:
+            fine[click.index] = HIGHEST if click.label == ClickLabel.FOREGROUND else LOWEST
+        if request.held_voxels is not None:
+            np.copyto(fine, request.percent, where=request.held_voxels)
+        return fine
+
+    def preview_back(coarse: Percent) -> None:
+        if preview is not None:
+            preview(back(coarse))
+
+    return back(refiner.refine(coarse_request, cancel=cancel, preview=preview_back))
+
+
+def _clicks_on(level: CoarseLevel, request: RefinementRequest) -> tuple[tuple[Click, ...], int]:
+    """Clicks by coarse voxel, the newest where several share one, and how many of them are new."""
+    indices = indices_to_level(level, [click.index for click in request.clicks])
+    clicks = [Click(index, click.label) for index, click in zip(indices, request.clicks, strict=True)]
+    new = clicks[len(clicks) - request.n_new_clicks :]
+    return newest_per_voxel(clicks), len(newest_per_voxel(new))
+
+
+def _refine_tiles(
+    refiner: Refiner,
+    request: RefinementRequest,
+    coarse: Percent,
+    config: InteractionConfig,
+    cancel: Callable[[], bool],
+    preview: Preview | None,
+) -> Percent:
+    after = coarse.copy()
+    new_clicks = request.clicks[len(request.clicks) - request.n_new_clicks :]
+    side = min(TILE_SIDE, int(config.roi_cap_voxels ** (1 / 3)))
+    halo = side // HALO_SHARE
+    whole = Box.whole(coarse.shape)
+    for core in tiles(whole.shape, side - 2 * halo):
+        near = core.grown(1, whole.shape).slices
+        clicked = any(core.contains(click.index) for click in new_clicks)
+        if not clicked and not _unsettled(request.percent[near], coarse[near]):
+            continue
+        box = core.grown(halo, whole.shape)
+        tile_request = replace(
+            request,
+            image=np.ascontiguousarray(request.image[box.slices]),
+            percent=np.ascontiguousarray(coarse[box.slices]),
+            clicks=clicks_inside(request.clicks, box),
+            n_new_clicks=sum(box.contains(click.index) for click in new_clicks),
+            held_voxels=None if request.held_voxels is None else request.held_voxels[box.slices],
+        )
+        refined = refiner.refine(tile_request, cancel=cancel)
+        after[core.slices] = refined[core.shifted((-box.start[0], -box.start[1], -box.start[2])).slices]
+        if preview is not None:
+            preview(after)
+    return after
+
+
+def _unsettled(before: Percent, coarse: Percent) -> bool:
+    """Whether the coarse level changed something here and left an edge of the mask or an undecided voxel."""
+    if np.array_equal(before, coarse):
+        return False
+    mask = coarse > MASK_THRESHOLD
+    doubt = (coarse > UNDECIDED[0]) & (coarse < UNDECIDED[1])
+    return bool(mask.any() and not mask.all()) or bool(doubt.any())
+
+
+def tiles(shape: Index, side: int) -> Iterator[Box]:
+    """Boxes of at most `side` voxels along each axis, of nearly equal size, that cover an array of `shape` once."""
+    edges = [np.linspace(0, n, -(-n // side) + 1).round().astype(int).tolist() for n in shape]
+    for a, b in zip(edges[0], edges[0][1:], strict=False):
+        for c, d in zip(edges[1], edges[1][1:], strict=False):
+            for e, f in zip(edges[2], edges[2][1:], strict=False):
+                yield Box((a, c, e), (b, d, f))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -23,6 +24,7 @@ Mask = npt.NDArray[np.bool_]
 MARGIN_MM = 10.0
 LEAST_SIDE_MM = 32.0
 GROWTH = 1.5
+FIRST_WINDOW_MM = 4.0
 
 
 def guard_radius(config: InteractionConfig, mask_box: Box | None, n_new: int) -> float | None:
@@ -36,9 +38,9 @@ def guard_box(new_clicks: Sequence[Click], radius_mm: float, spacing: Spacing, s
 
 
 def held_by_guard(new_clicks: Sequence[Click], radius_mm: float, spacing: Spacing, box: Box) -> Mask | None:
-    """True, over `box`, where a voxel centre is farther than `radius_mm` from every new click; None where that is nowhere.
+    """True where a voxel centre of `box` is farther than `radius_mm` from every new click; None if none is.
 
-    Distances along the array axes, in mm.
+    Distances are those of the spacing, in mm.
     """
     corners = np.array([box.start, np.asarray(box.stop) - 1], dtype=np.float64)
     for click in new_clicks:
@@ -65,7 +67,7 @@ def reach(
     spacing: Spacing,
     shape: Index,
 ) -> Box:
-    """A box that holds every region the turn may come to read, growth included. From boxes alone, so it costs nothing."""
+    """A box that holds every region the turn may come to read, growth included. From boxes alone: costs nothing."""
     if config.roi == "whole":
         return Box.whole(shape)
     if config.roi == "common":
@@ -82,30 +84,10 @@ def reach(
     return box
 
 
-def choose_region(
-    config: InteractionConfig,
-    *,
-    mask_inside: Mask,
-    reach_box: Box,
-    start_box: Box | None,
-    clicks: Sequence[Click],
-    n_new: int,
-    spacing: Spacing,
-    shape: Index,
-    radius_mm: float | None,
-) -> Box:
-    """The region of interest before any growth. `mask_inside`: the mask over `reach_box`."""
-    if config.roi != "product":
-        return reach_box
-    new = clicks[len(clicks) - n_new :]
-    box = product_region(mask_inside, reach_box.start, new, spacing, shape)
-    return box if radius_mm is None else box.intersection(guard_box(new, radius_mm, spacing, shape))
-
-
 def common_region(
     start_box: Box | None, clicks: Sequence[Click], spacing: Spacing, shape: Index, empty_start_side_mm: float | None
 ) -> Box:
-    """The protocol's region: start mask and all clicks + 10 mm, or a fixed box round the first click of an empty start."""
+    """The protocol's region: start mask and clicks + 10 mm, or a fixed box round the first click of an empty start."""
     around = _box_of(clicks).grown_mm(MARGIN_MM, spacing, shape) if clicks else None
     if start_box is not None:
         box = start_box.grown_mm(MARGIN_MM, spacing, shape)
@@ -130,23 +112,34 @@ def product_region(mask: Mask, mask_start: Index, new_clicks: Sequence[Click], s
 
 
 def _parts(mask: Mask, start: Index, new_clicks: Sequence[Click], spacing: Spacing) -> list[Box]:
-    """Boxes of the connected parts that some new click lies in or nearest to; of all parts without a click."""
+    """Boxes of the connected parts that some new click lies in or nearest to; of the whole mask without a click."""
     tight = Box.around_mask(mask)
-    if tight is None:
-        return []
-    if not new_clicks:
-        return [tight]
-    labels = np.ascontiguousarray(connected_components(mask[tight.slices]))
-    boxes = [_box_of_slices(s).shifted(tight.start) for s in cc3d.statistics(labels)["bounding_boxes"][1:]]
+    if tight is None or not new_clicks:
+        return [] if tight is None else [tight]
+    numbers = np.ascontiguousarray(connected_components(mask[tight.slices]))
+    boxes = [_box_of_slices(part).shifted(tight.start) for part in cc3d.statistics(numbers)["bounding_boxes"][1:]]
     if len(boxes) == 1:
         return boxes
-    points = np.argwhere(labels) + tight.start + start
-    chosen = set()
-    for click in new_clicks:
-        distance = (((points - click.index) * spacing) ** 2).sum(axis=1)
-        for point in points[distance <= distance.min() + 1e-6]:  # ties take all, whatever the axis order
-            chosen.add(int(labels[tuple(point - tight.start - start)]))
+    corner = np.add(tight.start, start)
+    chosen = {n for click in new_clicks for n in _nearest(numbers, np.subtract(click.index, corner), spacing)}
     return [boxes[n - 1] for n in sorted(chosen)]
+
+
+def _nearest(numbers: npt.NDArray[Any], index: npt.NDArray[np.intp], spacing: Spacing) -> set[int]:
+    """Numbers (not 0) nearest to a voxel index, in mm; looked for in a window that doubles until it has one."""
+    low, high = np.zeros(3, np.intp), np.asarray(numbers.shape)
+    radius = FIRST_WINDOW_MM
+    while True:
+        margin = np.ceil(radius / np.asarray(spacing)).astype(np.intp)
+        start, stop = np.clip(index - margin, low, high), np.clip(index + margin + 1, low, high)
+        points = np.argwhere(numbers[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]) + start
+        everything = bool((start == low).all() and (stop == high).all())
+        if len(points):
+            distance = np.sqrt((((points - index) * spacing) ** 2).sum(axis=1))
+            nearest = float(distance.min())
+            if nearest <= radius or everything:
+                return {int(numbers[tuple(point)]) for point in points[distance <= nearest + 1e-6]}
+        radius *= 2
 
 
 def at_least(box: Box, side_mm: float, spacing: Spacing, shape: Index) -> Box:

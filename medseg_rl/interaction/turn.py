@@ -1,4 +1,4 @@
-"""One user turn on a snapshot: clicks in, an encoded change of the percent state out. Pure; writes nothing it was given."""
+"""One user turn on a snapshot: clicks in, an encoded change of the percent state out. Writes nothing it was given."""
 
 from __future__ import annotations
 
@@ -14,23 +14,16 @@ from medseg_rl.history import BoxDelta
 from medseg_rl.interaction.config import InteractionConfig, Preview, Progress, Timings, TurnReport, TurnResult
 from medseg_rl.interaction.levels import refine_region
 from medseg_rl.interaction.region import (
-    choose_region,
     grown,
     guard_box,
     guard_radius,
     held_by_guard,
+    product_region,
     reach,
     reaches_border,
 )
-from medseg_rl.refiner import (
-    HIGHEST,
-    LOWEST,
-    MASK_THRESHOLD,
-    Percent,
-    RefinementRequest,
-    Refiner,
-    never_cancelled,
-)
+from medseg_rl.interaction.rules import RegionState, respected, with_rules
+from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled
 from medseg_rl.volume import Box, Index, Spacing
 
 Mask = npt.NDArray[np.bool_]
@@ -38,7 +31,6 @@ ReadImage = Callable[[Box], npt.NDArray[np.float32]]
 ReadLocks = Callable[[Box], Mask | None]
 
 UNTOUCHED = 0  # no percent has this value: it stands for the background of the start
-SIGN_GUARD_MM = 10.0
 
 NO_NEW_CLICK = "no new click: nothing changed"
 NOTHING_THERE = "there is no mask and no object click yet: nothing changed; click inside the object first"
@@ -50,9 +42,9 @@ class TurnInput:
 
     `percent`: state of the whole volume in hundredths 1..99, or 0 where nothing was ever written: there it is
     `background`. Only what `reach` of the turn covers must be filled. `image`: gives the normalised image of a box.
-    `locked`: gives True at the voxels of a box that belong to locked labels, or None. `clicks`: one for each voxel, oldest
-    first, the last `n_new` are this turn's. `mask_box`: tight box of percent > 50. `start_box`: that of the start.
-    `asked`: refine although there is no new click.
+    `locked`: gives True at the voxels of a box that belong to locked labels, or None. `clicks`: one for each voxel,
+    oldest first, the last `n_new` are this turn's. `mask_box`: tight box of percent > 50. `start_box`: that of the
+    start. `asked`: refine although there is no new click.
     """
 
     image: ReadImage
@@ -112,7 +104,7 @@ def take_turn(
     cancel: Callable[[], bool] = never_cancelled,
     progress: Progress | None = None,
 ) -> TurnResult:
-    """Choose the region, refine it, write the clicks hard, keep what is held; grow and start over when it was too small.
+    """Choose the region, refine it, write the clicks hard, keep what is held; grow and do it again if need be.
 
     Raises `Cancelled` between refinement steps, and whatever the refiner raises; nothing was changed then.
     """
@@ -125,11 +117,11 @@ def take_turn(
     growths = 0
     while True:
         # A larger region starts again from the state before the turn: no voxel gets more than its refinement steps.
-        work = _Work.read(turn, box, radius)
+        work = _read(turn, box, radius)
         clock.lap("region")
         wanted, levels = _refine(turn, work, refiner, config, cancel, progress)
         clock.lap("refine")
-        after, respected_raw = _ruled(turn, work, wanted, config)
+        after = with_rules(work, wanted, config, turn.spacing)
         changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
         larger = _larger(turn, box, radius, config, growths) if reaches_border(changed, box, turn.shape) else box
         if larger == box:
@@ -143,8 +135,8 @@ def take_turn(
         roi=box,
         levels=levels,
         growths=growths,
-        respected_raw=respected_raw,
-        respected=tuple(_holds(after, click) for click in work.new_clicks),
+        respected_raw=respected(wanted, work.new_clicks),
+        respected=respected(after, work.new_clicks),
         added_voxels=entered,
         removed_voxels=int(np.count_nonzero(changed)) - entered,
         changed_box=None if changed_box is None else changed_box.shifted(box.start),
@@ -153,43 +145,24 @@ def take_turn(
     return TurnResult(delta, report)
 
 
-@dataclass(frozen=True, eq=False)
-class _Work:
-    """A region with all that is known of it; arrays and clicks count from its corner."""
-
-    box: Box
-    before: Percent  # as stored, with the background filled in
-    percent: Percent  # the same, locked voxels at their lowest
-    held: Mask | None
-    clicks: tuple[Click, ...]
-    new_clicks: tuple[Click, ...]
-
-    @classmethod
-    def read(cls, turn: TurnInput, box: Box, radius: float | None) -> _Work:
-        before = filled(turn.percent[box.slices], turn.background)
-        locked = turn.locked(box)
-        guarded = None if radius is None else held_by_guard(turn.new_clicks, radius, turn.spacing, box)
-        percent = before
-        if locked is not None:
-            percent = np.where(locked, np.uint8(LOWEST), before)
-        held = guarded if locked is None else locked if guarded is None else locked | guarded
-        return cls(box, before, percent, held, clicks_inside(turn.clicks, box), clicks_inside(turn.new_clicks, box))
-
-
 def _first_region(turn: TurnInput, config: InteractionConfig, radius: float | None) -> Box:
     within = turn.reach(config)
     if config.roi != "product":
         return within
-    return choose_region(
-        config,
-        mask_inside=turn.percent[within.slices] > MASK_THRESHOLD,
-        reach_box=within,
-        start_box=turn.start_box,
-        clicks=turn.clicks,
+    mask = turn.percent[within.slices] > MASK_THRESHOLD
+    box = product_region(mask, within.start, turn.new_clicks, turn.spacing, turn.shape)
+    # Beyond the guard everything is held: seeing ten millimetres of it is enough.
+    return box if radius is None else box.intersection(guard_box(turn.new_clicks, radius, turn.spacing, turn.shape))
+
+
+def _read(turn: TurnInput, box: Box, radius: float | None) -> RegionState:
+    return RegionState.of(
+        box,
+        filled(turn.percent[box.slices], turn.background),
+        locked=turn.locked(box),
+        guarded=None if radius is None else held_by_guard(turn.new_clicks, radius, turn.spacing, box),
+        clicks=clicks_inside(turn.clicks, box),
         n_new=turn.n_new,
-        spacing=turn.spacing,
-        shape=turn.shape,
-        radius_mm=radius,
     )
 
 
@@ -207,7 +180,7 @@ def _larger(turn: TurnInput, box: Box, radius: float | None, config: Interaction
 
 def _refine(
     turn: TurnInput,
-    work: _Work,
+    work: RegionState,
     refiner: Refiner,
     config: InteractionConfig,
     cancel: Callable[[], bool],
@@ -228,59 +201,15 @@ def _refine(
 
     def preview(percent: Percent) -> None:
         if progress is not None:
-            progress(Preview(work.box, _with_rules(work, percent, config)))
+            progress(Preview(work.box, with_rules(work, percent, config, turn.spacing)))
 
     return refine_region(refiner, request, config, cancel=cancel, preview=None if progress is None else preview)
 
 
-def _ruled(
-    turn: TurnInput, work: _Work, wanted: Percent, config: InteractionConfig
-) -> tuple[Percent, tuple[bool, ...]]:
-    """The state after all rules of the product, and whether each new click was respected before them."""
-    if wanted.shape != work.percent.shape or wanted.dtype != np.uint8:
-        raise ValueError(
-            f"the refiner returned {wanted.shape} {wanted.dtype} for a region of {work.percent.shape} uint8"
-        )
-    respected_raw = tuple(_holds(wanted, click) for click in work.new_clicks)
-    after = np.clip(wanted, LOWEST, HIGHEST)
-    if config.sign_guard and work.new_clicks:
-        _guard_sign(after, work, turn.spacing)
-    return _with_rules(work, after, config), respected_raw
-
-
-def _with_rules(work: _Work, wanted: Percent, config: InteractionConfig) -> Percent:
-    """A copy with clicked voxels at their label and held voxels as they were."""
-    after = wanted.copy()
-    if config.enforce_clicks:
-        for click in work.clicks:
-            after[click.index] = HIGHEST if click.label == ClickLabel.FOREGROUND else LOWEST
-    if work.held is not None:
-        np.copyto(after, work.percent, where=work.held)
-    return after
-
-
-def _guard_sign(after: Percent, work: _Work, spacing: Spacing) -> None:
-    """In place: background clicks alone add nothing, object clicks alone remove nothing beyond 10 mm of them."""
-    labels = {click.label for click in work.new_clicks}
-    if len(labels) != 1:
-        return
-    was, now = work.percent > MASK_THRESHOLD, after > MASK_THRESHOLD
-    if labels == {ClickLabel.BACKGROUND}:
-        undone = now & ~was
-    else:
-        far = held_by_guard(work.new_clicks, SIGN_GUARD_MM, spacing, Box.whole(work.box.shape))
-        undone = np.zeros_like(was) if far is None else was & ~now & far
-    np.copyto(after, work.percent, where=undone)
-
-
-def _encode(turn: TurnInput, work: _Work, after: Percent) -> BoxDelta | None:
+def _encode(turn: TurnInput, work: RegionState, after: Percent) -> BoxDelta | None:
     """What changes in the stored state; voxels that keep their value stay untouched if they were."""
     stored = turn.percent[work.box.slices]
     return BoxDelta.encode(work.box.start, stored, np.where(after == work.before, stored, after))
-
-
-def _holds(percent: Percent, click: Click) -> bool:
-    return bool(percent[click.index] > MASK_THRESHOLD) == (click.label == ClickLabel.FOREGROUND)
 
 
 class _Clock:

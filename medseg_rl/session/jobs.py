@@ -1,7 +1,7 @@
 """What a user can ask of the model, and the jobs that do it: pure, on a snapshot, on any thread.
 
-The session prepares a job on its own thread, a worker runs it, the session applies what comes back. A job writes nothing
-of the session, so that stopping it at any moment leaves everything as it was.
+The session prepares a job on its own thread, a worker runs it, the session applies what comes back. A job writes
+nothing of the session, so that stopping it at any moment leaves everything as it was.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ class Refine:
 
 @dataclass(frozen=True)
 class DeleteClick:
-    """Take the click with this number (from 0) out of the list. One of the open proposal is undone and the rest replayed."""
+    """Take the click with this number (from 0) out of the list.
+
+    What one of the open proposal did is undone, and the later clicks run again.
+    """
 
     number: int
 

@@ -1,4 +1,4 @@
-"""SegmentationSession: accepted label map, open proposal, clicks and undo of one case. The only writer of its arrays."""
+"""SegmentationSession: accepted label map, open proposal, clicks and undo of one case; the only writer of them."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class Proposal:
 class SegmentationSession:
     """One image, its labels, and what the user did with them.
 
-    Public arrays and boxes are in file order, points in RAS+ millimetres. `version` counts every change of labels, locks,
-    clicks and proposal. Call everything but `Job.run` from one thread.
+    Public arrays and boxes are in file order, points in RAS+ millimetres. `version` counts every change of labels,
+    locks, clicks and proposal. Call everything but `Job.run` from one thread.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class SegmentationSession:
         active: int | None = None,
         undo_bytes: int = DEFAULT_CAP_BYTES,
     ) -> None:
-        """`refiner`: one, or a callable that loads it at the first model action. `label_map`: accepted masks to go on from.
+        """`refiner`: one, or a callable that loads it at the first model action. `label_map`: accepted masks.
 
         Raises GeometryError when `label_map` lies on another grid.
         """
@@ -115,7 +115,7 @@ class SegmentationSession:
 
         return cls(read_volume(path), refiner, **options)
 
-    # --- what there is -------------------------------------------------------------------------------------------------
+    # --- what there is ----------------------------------------------------------------------------------------------
 
     @property
     def labels(self) -> LabelMap:
@@ -131,7 +131,7 @@ class SegmentationSession:
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """True inside the active label as shown: its proposal where one is open, else its accepted mask. Whole volume."""
+        """True inside the active label as shown: the proposal if one is open, else the accepted mask. Whole volume."""
         return self._working.order.undo(self._arrays.soft(self.active_label).mask(self._whole))
 
     @property
@@ -142,7 +142,7 @@ class SegmentationSession:
 
     @property
     def clicks(self) -> tuple[Click, ...]:
-        """Clicks of the active label by voxel index in file order, oldest first; the place is the number for deleting."""
+        """Clicks of the active label by voxel index in file order, oldest first; `delete_click` counts in this list."""
         return tuple(self._in_file(click) for click in self._work(self.active_label).clicks)
 
     @property
@@ -234,13 +234,14 @@ class SegmentationSession:
     def delete_click(self, number: int) -> TurnReport:
         """Take a click out of the list by its number in `clicks`.
 
-        Of the open proposal: what it did is undone and later clicks run again. Of an accepted one: it leaves the hints only.
+        Of the open proposal: what it did is undone and later clicks run again. Of an accepted one: it leaves the
+        hints only.
         """
         return self.run(DeleteClick(number))
 
     def set_start(self, start: Volume | Percent | npt.NDArray[np.bool_], name: str = "Start from a mask") -> TurnReport:
-        """Open a proposal from a mask or a probability: a `Volume` of integers (not 0 is object), or an array on the grid
-        of the image, bool or hundredths as uint8. Raises GeometryError when the grids disagree.
+        """Open a proposal from a mask or a probability: a `Volume` of integers (not 0 is object), or an array on the
+        grid of the image, bool or hundredths as uint8. Raises GeometryError when the grids disagree.
         """
         return self.run(Start(lambda: self._start_array(start), name))
 
@@ -293,7 +294,7 @@ class SegmentationSession:
         return self._moved_to(entry, entry.after)
 
     def activate(self, value: int) -> None:
-        """Make another label the active one; all others are locked then. Raises MedSegError while a proposal is open."""
+        """Make another label the active one; all others are locked then. MedSegError while a proposal is open."""
         self._name(value)
         self._check_open_label(value)
         self.active_label = value
@@ -315,7 +316,7 @@ class SegmentationSession:
             self._commit(f"{'Lock' if locked else 'Unlock'} {name}", value, (), self._ledger.with_labels(table))
 
     def export(self, path: str | PathLike[str]) -> Path:
-        """Write the accepted label map to overlay its image. Raises MedSegError while a proposal is open, OutputError."""
+        """Write the accepted label map to overlay its image. OutputError; MedSegError while a proposal is open."""
         from medseg_rl.imageio import write_mask
 
         value = self._ledger.open_label
@@ -331,7 +332,7 @@ class SegmentationSession:
         self._refiner.get()
         self._working.read(Box((0, 0, 0), (1, 1, 1)))
 
-    # --- inside --------------------------------------------------------------------------------------------------------
+    # --- inside -----------------------------------------------------------------------------------------------------
 
     @property
     def _whole(self) -> Box:

@@ -1,6 +1,7 @@
 """What a session holds: small values that are replaced as a whole, and arrays that only deltas change.
 
-All arrays and indices here are in working order: nearest RAS+, as networks see it. The session translates at its border.
+All arrays and indices here are in working order: nearest RAS+, as networks see it. The session translates at its
+border.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class LabelWork:
     """What is known of one label beside its arrays.
 
     `background`: hundredths of every voxel that was never written. `accepted_clicks`: of proposals accepted before.
-    `turns`: of the open proposal, oldest first; empty when none is open. `start_box`: box of the start mask. `base`: this
-    work as it was when the proposal opened.
+    `turns`: of the open proposal, oldest first; empty when none is open. `start_box`: box of the start mask. `base`:
+    this work as it was when the proposal opened.
     """
 
     background: int = LOWEST
@@ -81,7 +82,7 @@ class LabelWork:
         raise IndexError(number)
 
     def is_settled(self, number: int) -> bool:
-        """Whether deleting that click can only take it from the hints: it was accepted, or a new start came after it."""
+        """Whether deleting that click only takes it from the hints: it was accepted, or a new start came after it."""
         if number < len(self.accepted_clicks):
             return True
         at, _ = self.turn_of(number)
@@ -133,8 +134,8 @@ class Ledger:
 class SoftState:
     """Percent state of one label over the whole volume, 0 where nothing was ever written.
 
-    The array starts as untouched memory, so a label costs what was written and not a volume. `touched`: a box of all that
-    was ever written; `extent`: the exact box of the mask.
+    The array starts as untouched memory, so a label costs what was written and not a volume. `touched`: a box of all
+    that was ever written; `extent`: the exact box of the mask.
     """
 
     def __init__(self, shape: Index) -> None:
