@@ -27,6 +27,7 @@ from medseg_rl.volume import AxisOrder, Index, Spacing
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
 
 _ROTATION_DEGREES, _SCALE, _SHIFT_VOXELS = 12.0, 0.15, 3.0
+_GRADIENT_NORM = 5.0
 _WARM_UP = 0.05  # share of the updates
 
 
@@ -135,8 +136,9 @@ class _Learner:
         loss = dice_and_cross_entropy(logits.float(), references)
         self.optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
+        if torch.isfinite(norm):  # bfloat16 kernels have given NaN where a level is two voxels wide
+            self.optimiser.step()
         self.done += 1
         decay = min(self.config.average_decay, self.done / (self.done + 10))
         with torch.no_grad():

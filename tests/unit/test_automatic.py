@@ -64,6 +64,21 @@ def test_every_axis_order_and_flip_gives_the_same_answer():
             assert np.array_equal(segmenter.predict(other), np.flip(expected.transpose(axes), turned))
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((20, 20, 20), np.int16),
+        np.full((3, 1, 40), 7, np.uint8),
+        np.random.default_rng(0).normal(size=(45, 5, 17)).astype(np.float32) * 1e6,
+    ],
+)
+def test_constant_thin_and_long_volumes_get_an_answer_of_their_shape(array):
+    percent = AutomaticSegmenter(build_network(TINY), TINY).predict(Volume(array, np.diag([0.7, 3.0, 1.0, 1.0])))
+    assert percent.shape == array.shape
+    assert percent.dtype == np.uint8
+    assert percent.min() >= 1
+
+
 def test_the_working_grid_keeps_places_in_millimetres():
     ramp = np.broadcast_to(np.arange(30, dtype=np.float32)[:, None, None], (30, 8, 8))
     grid = WorkingGrid.of(Volume(ramp, np.diag([1.0, 2.0, 2.0, 1.0])), (3.0, 2.0, 2.0))
@@ -105,6 +120,16 @@ def test_a_damaged_checkpoint_is_named(dataset, tmp_path):
     checkpoint.write_bytes(b"no checkpoint")
     with pytest.raises(BundleError, match=r"net\.pt cannot be read .*delete it"):
         train_automatic(prepare_samples(dataset.cases("train"), TINY), TINY, checkpoint=checkpoint)
+
+
+def test_an_update_with_a_gradient_that_is_no_number_changes_nothing(dataset):
+    learner = learning._Learner(TINY, "")
+    images, references = learning.draw_batch(prepare_samples(dataset.cases("train"), TINY), TINY, 0)
+    before = [values.clone() for values in learner.network.parameters()]
+    learner.update(images * float("nan"), references)
+    assert all(torch.equal(old, new) for old, new in zip(before, learner.network.parameters(), strict=True))
+    learner.update(images, references)
+    assert not all(torch.equal(old, new) for old, new in zip(before, learner.network.parameters(), strict=True))
 
 
 def test_training_leaves_the_random_state_of_its_caller_alone(dataset):

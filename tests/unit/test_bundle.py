@@ -140,7 +140,7 @@ def test_the_agents_refine_from_a_bundle_as_they_did_before(bundle):
 
 def test_a_device_that_is_not_there_is_a_plain_error(bundle):
     for build in (bundle.refiner, bundle.automatic):
-        with pytest.raises(BundleError, match='there is no device "cuda:99" here .* use "cpu"'):
+        with pytest.raises(BundleError, match=r'there is no device "cuda:99" here .* use "cpu"'):
             build("cuda:99")
         with pytest.raises(BundleError, match='there is no device "toaster" here'):
             build("toaster")
