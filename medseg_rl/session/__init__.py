@@ -19,7 +19,8 @@ from medseg_rl.session.jobs import (
     StaleDeltaError,
     Start,
 )
-from medseg_rl.session.segmentation import Change, Proposal, SegmentationSession
+from medseg_rl.session.segmentation import SegmentationSession
+from medseg_rl.session.state import Change, Proposal
 
 __all__ = [
     "Action",

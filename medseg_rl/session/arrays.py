@@ -5,17 +5,20 @@ Working order. Computes what accept and discard would write, from the box of the
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.history import BoxDelta
+from medseg_rl.interaction import MaskExtent, filled
 from medseg_rl.labels import BACKGROUND, LabelMap
-from medseg_rl.session.jobs import ReadLocks
-from medseg_rl.session.state import BINARY_BACKGROUND, LabelWork, SoftState
+from medseg_rl.refiner import MASK_THRESHOLD, Percent
+from medseg_rl.session.state import BINARY_BACKGROUND, BINARY_OBJECT, LabelWork
 from medseg_rl.volume import Box, Index
+
+ReadLocks = Callable[[Box], npt.NDArray[np.bool_] | None]
 
 LABEL_MAP = "label map"  # key of its deltas in the undo list
 
@@ -27,6 +30,56 @@ def percent_key(value: int) -> tuple[str, int]:
 
 def no_locks(box: Box) -> None:
     """Says of every box that nothing in it is locked."""
+
+
+class SoftState:
+    """Percent state of one label over the whole volume, 0 where nothing was ever written.
+
+    The array starts as untouched memory, so a label costs what was written and not a volume. `touched`: a box of all
+    that was ever written; `extent`: the exact box of the mask.
+    """
+
+    def __init__(self, shape: Index) -> None:
+        self.array: Percent = np.zeros(shape, np.uint8)
+        self.extent = MaskExtent(shape)
+        self.touched: Box | None = None
+
+    @classmethod
+    def of_mask(cls, mask: npt.NDArray[np.bool_], box: Box, shape: Index) -> SoftState:
+        """That of an accepted mask; `mask` over `box`."""
+        state = cls(shape)
+        state.array[box.slices][mask] = BINARY_OBJECT
+        state.extent.add_mask(mask, box.start)
+        state.touched = box
+        return state
+
+    def apply(self, delta: BoxDelta) -> None:
+        """Write a change."""
+        delta.apply(self.array)
+        self.extent.follow(delta)
+        self.touched = delta.box if self.touched is None else self.touched.union(delta.box)
+
+    def revert(self, delta: BoxDelta) -> None:
+        """Take a change back."""
+        delta.revert(self.array)
+        self.extent.follow(delta, reverted=True)
+
+    def snapshot(self, box: Box) -> Percent:
+        """An array of the whole volume with the state of `box`; what lies outside was not copied. Costs that box."""
+        copy: Percent = np.zeros(self.array.shape, np.uint8)
+        if self.touched is not None:
+            part = box.intersection(self.touched).slices
+            copy[part] = self.array[part]
+        return copy
+
+    def read(self, box: Box, background: int) -> Percent:
+        """Hundredths 1..99 of a box."""
+        return filled(self.array[box.slices], background)
+
+    def mask(self, box: Box) -> npt.NDArray[np.bool_]:
+        """True inside the object, over a box."""
+        inside: npt.NDArray[np.bool_] = self.array[box.slices] > MASK_THRESHOLD
+        return inside
 
 
 class CaseArrays:

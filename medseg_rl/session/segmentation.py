@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
@@ -12,14 +12,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from medseg_rl.errors import ClickError, GeometryError, MedSegError
+from medseg_rl.errors import ClickError, MedSegError
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.history import DEFAULT_CAP_BYTES, BoxDelta, UndoEntry, UndoStack
 from medseg_rl.interaction import InteractionConfig, TurnReport, why_nothing
 from medseg_rl.labels import LabelMap
 from medseg_rl.refiner import Percent, Refiner
 from medseg_rl.session.arrays import LABEL_MAP, CaseArrays, no_locks, percent_key
-from medseg_rl.session.entry import array_on_grid, checked_inside, clicks_at
+from medseg_rl.session.entry import array_on_grid, as_point, start_array, voxel_clicks
 from medseg_rl.session.jobs import (
     Action,
     DeleteClick,
@@ -32,44 +32,13 @@ from medseg_rl.session.jobs import (
     Snapshot,
     StaleDeltaError,
     Start,
-    click_turn,
-    delete_click,
-    forget_click,
-    start_from,
-    timed,
-    turn_input,
 )
-from medseg_rl.session.state import (
-    LabelWork,
-    LazyRefiner,
-    Ledger,
-    WorkingImage,
-    box_in_file_order,
-    index_in_file_order,
-    union_of,
-)
+from medseg_rl.session.state import Change, LabelWork, Ledger, Proposal, union_of
+from medseg_rl.session.turns import click_turn, delete_click, forget_click, start_from, turn_input
+from medseg_rl.session.working import LazyRefiner, WorkingImage, box_in_file_order, index_in_file_order
 from medseg_rl.volume import Box, Volume
 
 MODEL = "model"
-
-
-@dataclass(frozen=True)
-class Change:
-    """What an undo, redo, accept or discard did: its name, the label, and the box to paint again (file order)."""
-
-    name: str
-    label: int | None
-    box: Box | None
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """The open proposal against the accepted mask of its label."""
-
-    label: int
-    clicks: int
-    added_voxels: int
-    removed_voxels: int
 
 
 class SegmentationSession:
@@ -148,7 +117,7 @@ class SegmentationSession:
     @property
     def click_points(self) -> tuple[tuple[Point, ClickLabel], ...]:
         """The same clicks in RAS+ millimetres."""
-        return tuple((_point(self.image.index_to_world(c.index)), c.label) for c in self.clicks)
+        return tuple((as_point(self.image.index_to_world(c.index)), c.label) for c in self.clicks)
 
     @property
     def written_voxels(self) -> dict[str, int]:
@@ -188,10 +157,11 @@ class SegmentationSession:
         elif not 0 <= action.number < len(live.work.clicks):
             raise ClickError(f"there is no click {action.number}; the list has {len(live.work.clicks)}, counted from 0")
         elif live.work.is_settled(action.number):
-            return Job(timed(live, started), forget_click(action.number))
+            return Job(live, forget_click(action.number))
         else:
             run = delete_click(action.number)
-        return Job(timed(self._copied(live, area), started), run)
+        snapshot = self._copied(live, area)
+        return Job(replace(snapshot, prepare_seconds=perf_counter() - started), run)
 
     def apply(self, delta: SessionDelta) -> TurnReport:
         """Take over what a job found: one undo entry, version + 1; nothing at all where nothing changed.
@@ -217,11 +187,11 @@ class SegmentationSession:
 
     def click(self, point_mm: Sequence[float], label: ClickLabel = ClickLabel.FOREGROUND) -> TurnReport:
         """One click at RAS+ millimetres."""
-        return self.run(PlaceClicks(((_point(point_mm), ClickLabel(label)),)))
+        return self.run(PlaceClicks(((as_point(point_mm), ClickLabel(label)),)))
 
     def click_together(self, points: Sequence[tuple[Sequence[float], ClickLabel]]) -> TurnReport:
         """Several clicks at RAS+ millimetres in one turn."""
-        return self.run(PlaceClicks(tuple((_point(p), ClickLabel(label)) for p, label in points)))
+        return self.run(PlaceClicks(tuple((as_point(p), ClickLabel(label)) for p, label in points)))
 
     def click_voxels(self, clicks: Sequence[Click]) -> TurnReport:
         """Clicks of one turn by voxel index in file order: for simulated users."""
@@ -243,11 +213,11 @@ class SegmentationSession:
         """Open a proposal from a mask or a probability: a `Volume` of integers (not 0 is object), or an array on the
         grid of the image, bool or hundredths as uint8. Raises GeometryError when the grids disagree.
         """
-        return self.run(Start(lambda: self._start_array(start), name))
+        return self.run(Start(lambda: start_array(start, self.image), name))
 
     def automatic_start(self, predict: Callable[[Volume], Percent]) -> TurnReport:
         """Open a proposal from what `predict` makes of the image: hundredths, whole volume, file order."""
-        return self.run(Start(lambda: self._start_array(predict(self.image)), "Automatic start"))
+        return self.run(Start(lambda: start_array(predict(self.image), self.image), "Automatic start"))
 
     def accept(self) -> Change | None:
         """Write the open proposal into the label map, within the locks. None when there is none."""
@@ -357,18 +327,14 @@ class SegmentationSession:
 
     def _working_clicks(self, action: PlaceClicks | PlaceVoxelClicks) -> tuple[Click, ...]:
         """The clicks in working order. Raises ClickError when one is outside or in a locked label."""
-        if isinstance(action, PlaceClicks):
-            found = clicks_at(self.image, action.points)
-        else:
-            found = checked_inside(self.image, action.clicks)
+        given = action.points if isinstance(action, PlaceClicks) else action.clicks
+        found = voxel_clicks(self.image, given)
         clicks = tuple(Click(self._working.order.apply_index(c.index, self.image.shape), c.label) for c in found)
         for click, original in zip(clicks, found, strict=True):
             lock = self.labels.lock_at(self._arrays.labels, click.index, active=self.active_label)
             if lock is not None:
-                raise ClickError(
-                    f"the click at voxel {original.index} lies in label {lock.name}, which is locked; "
-                    f"make it the active label, or click outside it"
-                )
+                where = f"the click at voxel {original.index} lies in label {lock.name}, which is locked"
+                raise ClickError(f"{where}; make it the active label, or click outside it")
         return clicks
 
     def _live(self, value: int) -> Snapshot:
@@ -403,16 +369,6 @@ class SegmentationSession:
             locked=self._arrays.locks(area, self.labels, live.label),
         )
 
-    def _start_array(self, start: Volume | Percent | npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | Percent:
-        if isinstance(start, Volume):
-            mask: npt.NDArray[np.bool_] = array_on_grid(start, self.image) != 0
-            return mask
-        if start.shape != self.image.shape:
-            raise GeometryError(f"image is {self.image.shape} voxels but the start is {start.shape}; resample it first")
-        if start.dtype not in (np.bool_, np.uint8):
-            raise GeometryError(f"the start is {start.dtype}; give a bool mask or uint8 hundredths from 1 to 99")
-        return start
-
     def _commit(self, name: str, value: int, deltas: tuple[tuple[Hashable, BoxDelta], ...], ledger: Ledger) -> Change:
         for key, delta in deltas:
             self._arrays.write(key, delta)
@@ -426,8 +382,3 @@ class SegmentationSession:
         box = union_of(delta.box for _, delta in entry.deltas)
         shown = None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
         return Change(entry.name, entry.subject if isinstance(entry.subject, int) else None, shown)
-
-
-def _point(point_mm: npt.ArrayLike) -> Point:
-    x, y, z = (float(v) for v in np.asarray(point_mm, dtype=np.float64))
-    return x, y, z

@@ -1,0 +1,78 @@
+"""The image and the refiner of a session, made ready when first needed, and the way from working to file order.
+
+Working order is nearest RAS+, as networks see it, so that any axis order and flip of a file gives the same answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg_rl.preprocessing import normalise_intensity
+from medseg_rl.refiner import Refiner
+from medseg_rl.volume import AxisOrder, Box, Index, Volume
+
+
+class WorkingImage:
+    """The image in working order, normalised once by the statistics of its whole volume when first read.
+
+    Normalising waits for the first read because it takes a second on a large volume; any thread may cause it.
+    """
+
+    def __init__(self, image: Volume) -> None:
+        self.order = AxisOrder.of(image.affine)
+        self.shape = self.order.apply(np.broadcast_to(np.int8(0), image.shape)).shape
+        self.spacing = self.order.apply_spacing(image.spacing)
+        self._image = image
+        self._lock = threading.Lock()
+        self._normalised: npt.NDArray[np.float32] | None = None
+
+    def read(self, box: Box) -> npt.NDArray[np.float32]:
+        """Normalised values of a box, a copy in memory order."""
+        with self._lock:
+            if self._normalised is None:
+                normalised = normalise_intensity(self._image.array, self._image.modality)
+                self._normalised = self.order.apply(normalised)
+        return np.ascontiguousarray(self._normalised[box.slices])
+
+
+class LazyRefiner:
+    """A refiner, or a callable that loads one at the first model action; loaded once."""
+
+    def __init__(self, source: Refiner | Callable[[], Refiner]) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._refiner: Refiner | None = None
+
+    @property
+    def loaded(self) -> Refiner | None:
+        """The refiner, or None before the first action."""
+        return self._refiner
+
+    def get(self) -> Refiner:
+        """The refiner, loaded now if it was not."""
+        with self._lock:
+            if self._refiner is None:
+                source: Any = self._source
+                ready = hasattr(source, "refine") and not isinstance(source, type)
+                self._refiner = source if ready else source()
+            return self._refiner
+
+
+def box_in_file_order(box: Box, order: AxisOrder, working_shape: Index) -> Box:
+    """A box of an array in working order as the box of the same voxels in file order."""
+    start, stop = [0, 0, 0], [0, 0, 0]
+    for axis, (file_axis, flipped) in enumerate(zip(order.permutation, order.flipped, strict=True)):
+        a, b, n = box.start[axis], box.stop[axis], working_shape[axis]
+        start[file_axis], stop[file_axis] = (n - b, n - a) if flipped else (a, b)
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def index_in_file_order(index: Index, order: AxisOrder, working_shape: Index) -> Index:
+    """A voxel index in working order as that of the same voxel in file order."""
+    one = Box(index, (index[0] + 1, index[1] + 1, index[2] + 1))
+    return box_in_file_order(one, order, working_shape).start
