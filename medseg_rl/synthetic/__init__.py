@@ -1,0 +1,18 @@
+"""Labelled volumes with known ground truth, and masks that are wrong in known ways. All randomness is passed in."""
+
+from medseg_rl.synthetic.corruptions import CORRUPTIONS, corrupt_mask
+from medseg_rl.synthetic.phantoms import Phantom, phantom, random_image, random_labels
+from medseg_rl.synthetic.shapes import ellipsoid, sheet, smooth_noise, tube
+
+__all__ = [
+    "CORRUPTIONS",
+    "Phantom",
+    "corrupt_mask",
+    "ellipsoid",
+    "phantom",
+    "random_image",
+    "random_labels",
+    "sheet",
+    "smooth_noise",
+    "tube",
+]
