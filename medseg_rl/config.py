@@ -1,7 +1,7 @@
 """Settings of a run from a preset, a TOML file and single changes: each names a field of the dataclass that owns it.
 
-A settings file has tables [training], with [training.learner], [training.scenes], [training.hints], and [automatic].
-Whatever it leaves out keeps the preset's value. Knows no default of its own.
+A settings file has tables [training], with [training.learner], [training.scenes], [training.hints],
+[automatic] and [validation]. Whatever it leaves out keeps the preset's value. Knows no default of its own.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from medseg_rl.errors import InputFileError
 
 if TYPE_CHECKING:
-    from medseg_rl.automatic.segmenter import AutomaticConfig
-    from medseg_rl.training import TrainingConfig
+    from medseg_rl.training_run import RunConfig
 
 Settings = Mapping[str, Any]
 Config = TypeVar("Config")
@@ -45,31 +43,21 @@ PRESETS: dict[str, Settings] = {
 }
 
 
-@dataclass(frozen=True)
-class RunSettings:
-    """Everything `medseg-rl train` is configured by."""
-
-    training: TrainingConfig
-    automatic: AutomaticConfig
-
-
-def run_settings(preset: str = "product", file: Path | None = None, changes: Iterable[str] = ()) -> RunSettings:
+def run_config(preset: str = "product", file: Path | None = None, changes: Iterable[str] = ()) -> RunConfig:
     """The preset, then the TOML `file`, then `changes` such as "training.updates=100", each over the one before.
 
     Raises InputFileError naming the preset, file, key or value that cannot be used, and those that can.
     """
-    from medseg_rl.automatic.segmenter import AutomaticConfig
-    from medseg_rl.training import TrainingConfig
+    from medseg_rl.training_run import RunConfig
 
     if preset not in PRESETS:
         raise InputFileError(f'there is no preset "{preset}"; choose {_choice(PRESETS)}')
-    settings = RunSettings(TrainingConfig(), AutomaticConfig())
-    settings = changed(settings, PRESETS[preset], where=f"preset {preset}")
+    config = changed(RunConfig(), PRESETS[preset], where=f"preset {preset}")
     if file is not None:
-        settings = changed(settings, _read_toml(file), where=str(file))
+        config = changed(config, _read_toml(file), where=str(file))
     for change in changes:
-        settings = changed(settings, _parse_change(change), where=f'"{change}"')
-    return settings
+        config = changed(config, _parse_change(change), where=f'"{change}"')
+    return config
 
 
 def changed(config: Config, values: Settings, *, where: str) -> Config:
@@ -78,7 +66,7 @@ def changed(config: Config, values: Settings, *, where: str) -> Config:
     Raises InputFileError, which starts with `where`, at an unknown field or a value of another type.
     """
     owner: Any = config  # TypeVar bounds cannot say "a dataclass"
-    hints = _type_hints(type(owner))
+    hints = typing.get_type_hints(type(owner))
     fresh: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
@@ -94,13 +82,6 @@ def changed(config: Config, values: Settings, *, where: str) -> Config:
         return typing.cast("Config", dataclasses.replace(owner, **fresh))
     except ValueError as error:  # a dataclass that checks itself
         raise InputFileError(f"{where}: {error}") from error
-
-
-def _type_hints(owner: type) -> dict[str, Any]:
-    """Field types. `RunSettings` names classes that are imported for type checkers only, so it needs no look-up."""
-    if owner is RunSettings:
-        return {field.name: Any for field in dataclasses.fields(RunSettings)}
-    return typing.get_type_hints(owner)
 
 
 def _fitted(value: Any, wanted: Any, where: str) -> Any:

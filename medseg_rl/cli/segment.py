@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,8 +20,8 @@ from medseg_rl.cli.options import (
     TransformOption,
     check_mask_output,
 )
-from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, progress, warn
-from medseg_rl.errors import Cancelled, InputFileError
+from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, progress, stop_if, warn
+from medseg_rl.errors import ClickError, InputFileError
 
 if TYPE_CHECKING:
     from medseg_rl.bundle import Bundle
@@ -73,26 +73,30 @@ def segment(
     volume = read_volume(image, time_point=time_point, prefer=transform)
     world_clicks = read_clicks(clicks)
     to_index(volume, world_clicks)  # refuses a click outside before anything slow begins
+    by_label = _by_label(world_clicks, label)
     model = load_bundle(bundle)
     warnings = _warn(volume, model)
     began = time.perf_counter()
     with interruptible(STOPPED) as cancel, progress("reading", len(world_clicks)) as bar:
-        session = _session(volume, model, mask_file, label, steps, device)
-        bar.rename("start")
-        _start(session, start, model, device, label, cancel)
-        bar.rename("clicks")
-        turns = []
-        for done, turn in enumerate(_turns(world_clicks, together), 1):
-            turns.append(_click(session, turn, cancel))
-            bar.show(done, len(world_clicks))
-        session.accept()
-        if cancel():
-            raise Cancelled("stopped; nothing was written")
+        session = _session(volume, model, mask_file, tuple(by_label), steps, device)
+        turns: list[dict[str, Any]] = []
+        for value, own in by_label.items():
+            session.activate(value)
+            bar.rename(f"label {value}")
+            _start(
+                session, start if value == label or mask_file else EMPTY, model, device, cancel, needed=value == label
+            )
+            for turn in [own] if together and own else [[click] for click in own]:
+                turns.append(_click(session, turn, cancel))
+                bar.show(len(turns), len(world_clicks))
+            session.accept()
+        stop_if(cancel)
     session.export(output)
-    inside = int((session.label_map == label).sum())
-    if inside == 0:
-        warnings.append(warn(f"the mask holds no voxel of label {label}"))
-    report = _report(session, output, model, label) | {
+    report = _report(session, output, model, tuple(by_label))
+    for value, found in report["labels"].items():
+        if not found["voxels"]:
+            warnings.append(warn(f"the mask holds no voxel of label {value}"))
+    report |= {
         "start": start,
         "clicks": turns,
         "warnings": warnings,
@@ -101,7 +105,7 @@ def segment(
     if as_json:
         print_json(report)
     else:
-        print(f"{output}: {inside} voxels, {report['volume_mm3']:.1f} mm3 after {len(world_clicks)} clicks")
+        _print(report)
 
 
 @guarded
@@ -125,18 +129,19 @@ def predict(
     warnings = _warn(volume, model)
     began = time.perf_counter()
     with interruptible(STOPPED) as cancel, progress("automatic start"):
-        session = _session(volume, model, None, label, None, device)
-        _start(session, AUTOMATIC, model, device, label, cancel)
+        session = _session(volume, model, None, (label,), None, device)
+        _start(session, AUTOMATIC, model, device, cancel)
         session.accept()
+        stop_if(cancel)
     session.export(output)
-    report = _report(session, output, model, label) | {
+    report = _report(session, output, model, (label,)) | {
         "warnings": warnings,
         "seconds": round(time.perf_counter() - began, 3),
     }
     if as_json:
         print_json(report)
     else:
-        print(f"{output}: {report['voxels']} voxels, {report['volume_mm3']:.1f} mm3")
+        _print(report)
 
 
 def _warn(volume: Volume, model: Bundle) -> list[str]:
@@ -144,9 +149,11 @@ def _warn(volume: Volume, model: Bundle) -> list[str]:
 
 
 def _session(
-    volume: Volume, model: Bundle, mask_file: Path | None, label: int, steps: int | None, device: str
+    volume: Volume, model: Bundle, mask_file: Path | None, labels: tuple[int, ...], steps: int | None, device: str
 ) -> SegmentationSession:
-    """A session whose accepted masks are the other labels of `mask_file`; the active one is left to `_start`."""
+    """A session whose accepted masks are the other labels of `mask_file`; `labels` are left to `_start`."""
+    import numpy as np
+
     from medseg_rl.imageio import read_mask
     from medseg_rl.interaction import InteractionConfig
     from medseg_rl.labels import LabelMap
@@ -158,19 +165,21 @@ def _session(
     others = None
     if mask_file is not None:
         mask = read_mask(mask_file, like=volume)
-        others = volume.with_array(mask.array * (mask.array != label))
+        others = volume.with_array(np.where(np.isin(mask.array, labels), 0, mask.array))
     return SegmentationSession(
         volume,
         lambda: model.refiner(device),
         config,
-        labels=LabelMap.of_values([label]),
+        labels=LabelMap.of_values(labels),
         label_map=others,
-        active=label,
+        active=labels[0],
     )
 
 
-def _start(session: SegmentationSession, start: str, model: Bundle, device: str, label: int, cancel: Cancel) -> None:
-    """Opens the proposal that the clicks correct."""
+def _start(
+    session: SegmentationSession, start: str, model: Bundle, device: str, cancel: Cancel, *, needed: bool = True
+) -> None:
+    """Opens the proposal that the clicks correct. A mask file must hold the active label where that is `needed`."""
     from medseg_rl.imageio import read_mask
     from medseg_rl.labels import LabelMap
 
@@ -179,15 +188,31 @@ def _start(session: SegmentationSession, start: str, model: Bundle, device: str,
         session.automatic_start(lambda volume: segmenter.predict(volume, cancel=cancel))
     elif start != EMPTY:
         mask = read_mask(start, like=session.image)
-        inside = mask.array == label
-        if not inside.any():
+        inside = mask.array == session.active_label
+        if inside.any():
+            session.set_start(inside)
+        elif needed:
             values = ", ".join(str(value) for value in LabelMap.of_array(mask.array).values) or "no label"
-            raise InputFileError(f"{start} holds {values}, but not label {label}; choose one with --label")
-        session.set_start(inside)
+            raise InputFileError(
+                f"{start} holds {values}, but not label {session.active_label}; choose one with --label"
+            )
 
 
-def _turns(clicks: Sequence[WorldClick], together: bool) -> list[Sequence[WorldClick]]:
-    return [clicks] if together and clicks else [[click] for click in clicks]
+def _by_label(clicks: Sequence[WorldClick], label: int) -> dict[int, list[WorldClick]]:
+    """The clicks of each label value, `label` first. A click without a target, or with the only name, means `label`."""
+    names = {click.target for click in clicks if isinstance(click.target, str)}
+    if len(names) > 1:
+        raise ClickError(
+            f"the clicks name several structures ({', '.join(sorted(names))}); "
+            'give each a label value instead, such as "target": 2'
+        )
+    found: dict[int, list[WorldClick]] = {label: []}
+    for click in clicks:
+        value = click.target if isinstance(click.target, int) else label
+        if value < 1:
+            raise ClickError(f"a click has the target {value}; label values begin at 1")
+        found.setdefault(value, []).append(click)
+    return found if found[label] or len(found) == 1 else {value: own for value, own in found.items() if own}
 
 
 def _click(session: SegmentationSession, clicks: Sequence[WorldClick], cancel: Cancel) -> dict[str, Any]:
@@ -206,12 +231,16 @@ def _click(session: SegmentationSession, clicks: Sequence[WorldClick], cancel: C
     }
 
 
-def _report(session: SegmentationSession, output: Path, model: Bundle, label: int) -> dict[str, Any]:
-    inside = int((session.label_map == label).sum())
+def _report(session: SegmentationSession, output: Path, model: Bundle, labels: tuple[int, ...]) -> dict[str, Any]:
+    voxels = {value: int((session.label_map == value).sum()) for value in labels}
+    size = session.image.voxel_volume
     return {
         "mask": output,
-        "label": label,
-        "voxels": inside,
-        "volume_mm3": inside * session.image.voxel_volume,
+        "labels": {value: {"voxels": n, "volume_mm3": round(n * size, 3)} for value, n in voxels.items()},
         "bundle": {"name": model.name, "version": model.version, "hash": model.hash},
     }
+
+
+def _print(report: Mapping[str, Any]) -> None:
+    for value, found in report["labels"].items():
+        print(f"{report['mask']}: label {value}, {found['voxels']} voxels, {found['volume_mm3']:.1f} mm3")

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
-from medseg_rl.errors import MedSegError
+from medseg_rl.errors import Cancelled, MedSegError
 
 Parameters = ParamSpec("Parameters")
 
@@ -161,3 +161,9 @@ def interruptible(message: str) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_if(cancel: Callable[[], bool]) -> None:
+    """Raises `Cancelled` after Ctrl-C: for between two pieces of work, before anything is written."""
+    if cancel():
+        raise Cancelled("stopped; nothing was written")

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from medseg_rl.config import PRESETS, changed, run_settings
+from medseg_rl.config import PRESETS, changed, run_config
 from medseg_rl.errors import InputFileError
 
 
@@ -61,14 +61,14 @@ def test_a_value_that_cannot_be_used_is_named_with_its_way_out(values: dict[str,
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_names_settings_that_exist(preset: str) -> None:
-    settings = run_settings(preset)
+    settings = run_config(preset)
     assert settings.training.updates > 0
 
 
 def test_a_change_overrides_the_file_which_overrides_the_preset(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text("[training]\nupdates = 5\nbatch = 3\n[training.learner]\ndiscount = 0.5\n[automatic]\nseed = 9\n")
-    settings = run_settings("small", file, ["training.batch=2", "training.network=small"])
+    settings = run_config("small", file, ["training.batch=2", "training.network=small"])
     assert settings.training.updates == 5
     assert settings.training.batch == 2
     assert settings.training.network == "small"
@@ -77,7 +77,7 @@ def test_a_change_overrides_the_file_which_overrides_the_preset(tmp_path: Path) 
 
 
 def test_the_published_preset_takes_one_step_an_interaction_and_five_interactions() -> None:
-    training = run_settings("itermrl").training
+    training = run_config("itermrl").training
     assert training.steps_choices == (1,)
     assert training.max_interactions == 5
     assert training.learner.discount == 0.95
@@ -86,18 +86,18 @@ def test_the_published_preset_takes_one_step_an_interaction_and_five_interaction
 
 def test_an_unknown_preset_names_those_there_are() -> None:
     with pytest.raises(InputFileError, match=r"there is no preset .*product, itermrl, small"):
-        run_settings("huge")
+        run_config("huge")
 
 
 def test_a_file_that_is_no_toml_or_missing_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "broken.toml"
     file.write_text("[training\n")
     with pytest.raises(InputFileError, match="cannot be read as TOML"):
-        run_settings("small", file)
+        run_config("small", file)
     with pytest.raises(InputFileError, match="there is no settings file"):
-        run_settings("small", tmp_path / "none.toml")
+        run_config("small", tmp_path / "none.toml")
 
 
 def test_a_change_without_a_value_is_refused() -> None:
     with pytest.raises(InputFileError, match="write name=value"):
-        run_settings("small", None, ["training.updates"])
+        run_config("small", None, ["training.updates"])

@@ -1,0 +1,71 @@
+"""`medseg-rl train`: a bundle from a folder of labelled cases. Whatever stops it, the same command goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg_rl.cli.options import DataOption, TargetOption, parse_target
+from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, progress
+from medseg_rl.errors import Cancelled
+
+STOPPED = "stopping after this step; the same command goes on from the last checkpoint"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command("train")(train)
+
+
+@guarded
+def train(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Run folder: checkpoints, TensorBoard, bundle.", show_default=False)
+    ],
+    data: DataOption = None,
+    dataset: Annotated[str, typer.Option(help="Data set: a folder in the data folder.")] = "hippocampus",
+    target: TargetOption = "whole",
+    preset: Annotated[str, typer.Option(help='"product", "small", or "itermrl" (the published setting).')] = "product",
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.", show_default=False)] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, such as training.updates=500.", show_default=False)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the bundle.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train voxel agents and their automatic start; write a bundle below the run folder."""
+    from medseg_rl.config import run_config
+
+    wanted = parse_target(target)
+    settings = run_config(preset, config, changes or ())
+    with interruptible(STOPPED) as cancel, progress("reading the data set") as bar:
+        from medseg_rl.dataset import load_dataset
+        from medseg_rl.training_run import train_on
+
+        folder = find_dataset(data, dataset)
+
+        def shown(stage: str, done: int, total: int) -> None:
+            bar.rename(stage)
+            bar.show(done, total)
+
+        cases = load_dataset(folder)
+        if cancel():
+            raise Cancelled("stopped before the training began")
+        bundle = train_on(cases, settings, output, target=wanted, name=name, progress=shown, cancel=cancel)
+    figures = bundle.metadata["eval_metrics"]
+    if as_json:
+        print_json({"bundle": bundle.folder, "name": bundle.name, "hash": bundle.hash, "validation": figures})
+        return
+    print(f"{bundle.folder}: bundle {bundle.name}")
+    for key, value in figures.items():
+        print(f"  {key}: {value}")
+
+
+def find_dataset(data: Path | None, dataset: str) -> Path:
+    """The folder `dataset` of the data folder, or the data folder itself where that is a data set."""
+    from medseg_rl.dataset import find_data_root
+
+    root = find_data_root(data)
+    return root if (root / "dataset.json").is_file() else root / dataset
