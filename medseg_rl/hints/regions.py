@@ -15,6 +15,7 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
+from medseg_rl.components import connected_components
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.hints.kernels import squared_depth
 from medseg_rl.volume import Box, Index, Spacing
@@ -81,7 +82,7 @@ class Components:
         if box is None:
             none = np.zeros((0, 6), dtype=np.int64)
             return cls(np.zeros((0, 0, 0), dtype=np.uint16), Box((0, 0, 0), (0, 0, 0)), none[:, 0], none, label)
-        numbers = cc3d.connected_components(np.ascontiguousarray(wrong[box.slices]), connectivity=26)
+        numbers = np.ascontiguousarray(connected_components(wrong[box.slices]))
         statistics = cc3d.statistics(numbers, no_slice_conversion=True)
         volumes = statistics["voxel_counts"][1:].astype(np.int64)
         return cls(numbers, box, volumes, statistics["bounding_boxes"][1:].astype(np.int64), label)

@@ -318,3 +318,12 @@ def test_training_clicks_of_one_turn_are_all_different_voxels():
     reference, mask = noise_masks(1)
     given = training_clicks(reference, mask, [], (1, 1, 1), 30, np.random.default_rng(7), wrong_share=0.0)
     assert len({c.index for c in given}) == len(given) == 30
+
+
+def test_errors_that_break_into_many_thin_parts_are_labelled():
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        shape = tuple(int(n) for n in rng.integers(1, 30, 3))
+        reference, mask = rng.random(shape) < 0.1, rng.random(shape) < 0.1
+        (click,) = LargestRegion().next_clicks(reference, mask, [], (1, 1, 1), 1, None) or [None]
+        assert (click is None) == (not (reference ^ mask).any())
