@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from medseg_rl.errors import InputFileError, MedSegError
 from medseg_rl.imageio.kinds import kind_of
 from medseg_rl.imageio.masks import as_label_map
 from medseg_rl.volume import Volume
+
+if TYPE_CHECKING:
+    from medseg_rl.imageio.dicom_series import Series
 
 MOST_LABELS = 256  # an image of integers with more distinct values than this is no label map
 
@@ -98,22 +101,25 @@ def _dicom_facts(path: Path) -> dict[str, Any]:
     from medseg_rl.imageio import dicom
 
     found = dicom.scan_path(path)
-    series = [
-        {
-            "number": number,
-            "uid": item.uid,
-            "modality": item.modality,
-            "description": item.description,
-            "kind": item.first.kind,
-            "files": len(item.slices),
-            "shape": list(item.shape),
-            "pixel_spacing_mm": list(item.first.spacing),
-            "slice_gap_mm": round(float(np.median(item.gaps)), 5)
-            if item.first.kind == "image" and len(item.gaps)
-            else None,
-            "usable": item.problem is None,
-            "problem": None if item.problem is None else str(item.problem),
-        }
-        for number, item in enumerate(found.series, 1)
-    ]
+    series = [_series_facts(number, item) for number, item in enumerate(found.series, 1)]
     return {"series": series, "damaged_files": [str(p) for p in found.damaged], "other_files": found.others}
+
+
+def _series_facts(number: int, series: Series) -> dict[str, Any]:
+    from medseg_rl.imageio.dicom_checks import problem_of
+
+    problem = problem_of(series)
+    is_stack = series.first.kind == "image" and len(series.slices) > 1
+    return {
+        "number": number,
+        "uid": series.uid,
+        "modality": series.modality,
+        "description": series.description,
+        "kind": series.first.kind,
+        "files": len(series.slices),
+        "shape": list(series.shape),
+        "pixel_spacing_mm": list(series.first.spacing),
+        "slice_gap_mm": round(float(np.median(series.gaps)), 5) if is_stack else None,
+        "usable": problem is None,
+        "problem": None if problem is None else str(problem),
+    }

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pydicom
 
 from medseg_rl.errors import InputFileError
+from medseg_rl.imageio.dicom_checks import problem_of
 from medseg_rl.imageio.dicom_series import Scan, Series, files_below, scan
 from medseg_rl.imageio.limits import MAX_VOXELS
 from medseg_rl.volume import FloatArray, Volume
@@ -39,8 +40,9 @@ def read(path: Path, *, series: str | int | None, float_type: type[np.floating[A
     """
     found = scan_path(path)
     chosen = _choose(path, found, series)
-    if chosen.problem is not None:
-        raise type(chosen.problem)(f"{path}: {chosen.problem}")
+    problem = problem_of(chosen)
+    if problem is not None:
+        raise type(problem)(f"{path}: {problem}")
     if found.damaged:
         names = ", ".join(p.name for p in found.damaged[:3])
         raise InputFileError(f"{path}: {len(found.damaged)} DICOM files are damaged ({names}); get them again")

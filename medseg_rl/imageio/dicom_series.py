@@ -1,4 +1,4 @@
-"""Sorts DICOM files into series and says what is wrong with the grid of each. Reads headers only.
+"""Sorts DICOM files into series. Reads headers only, and judges nothing.
 
 Slices are ordered by their position along the normal, never by file name. No name or number of a patient is kept.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,10 +17,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID
 
-from medseg_rl.errors import GeometryError, InputFileError, MedSegError
 from medseg_rl.volume import FloatArray
 
 SEGMENTATION_CLASSES = {
@@ -41,10 +38,6 @@ TAGS = [
 ]
 SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
 SAME_POSITION_MM = 0.01
-GAP_TOLERANCE = 0.01  # of the median gap, or 0.01 mm where that is more
-MISSING_FROM = 1.5  # medians
-TILT_DEGREES = 0.1
-AFTERWARDS = "export all slices again, or convert the series to NIfTI with a tool that resamples it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +119,6 @@ class Series:
     def gaps(self) -> FloatArray:
         """The steps along the normal, mm (n - 1)."""
         return np.asarray(self.steps @ self.first.normal, dtype=np.float64)
-
-    @cached_property
-    def problem(self) -> MedSegError | None:
-        """Why this is no volume that can be opened, without the name of the folder; None when it can."""
-        return _content_problem(self) or _plane_problem(self) or _stack_problem(self)
 
     def line(self) -> str:
         """One line for a list: CT "Portal venous", 512 x 512 x 298."""
@@ -215,115 +203,17 @@ def _split(group: list[Slice]) -> list[Series]:
     """One series, or several where slices at the same place differ in acquisition, echo or time."""
     if group[0].kind != "image":
         return [Series((s,)) for s in group] if group[0].kind != "image without position" else [Series(tuple(group))]
-    if not _duplicates(group):
+    if not duplicates(group):
         return [Series(tuple(group))]
     for tag in SPLITTING_TAGS:
         parts: dict[str, list[Slice]] = defaultdict(list)
         for item in group:
             parts[str(item.header.get(tag, ""))].append(item)
-        if len(parts) > 1 and not any(_duplicates(part) for part in parts.values()):
+        if len(parts) > 1 and not any(duplicates(part) for part in parts.values()):
             return [Series(tuple(part), f"{tag} {value}") for value, part in sorted(parts.items())]
     return [Series(tuple(group))]
 
 
-def _duplicates(slices: list[Slice] | tuple[Slice, ...]) -> list[tuple[Slice, Slice]]:
+def duplicates(slices: list[Slice] | tuple[Slice, ...]) -> list[tuple[Slice, Slice]]:
     """Neighbours, in a list sorted by depth, that lie at the same place."""
     return [(a, b) for a, b in itertools.pairwise(slices) if abs(b.depth - a.depth) < SAME_POSITION_MM]
-
-
-def _content_problem(series: Series) -> MedSegError | None:
-    """What the files are, if not plain slices of grey values with a decoder at hand."""
-    first = series.first
-    name = first.path.name
-    if first.kind in SEGMENTATION_CLASSES.values():
-        return InputFileError(f"{name} is a {first.kind}, not an image; convert it to a NIfTI or NRRD mask first")
-    if first.kind == "multi-frame image":
-        frames = series.shape[2]
-        return InputFileError(f"{name} is a multi-frame image of {frames} frames; convert it to NIfTI first")
-    if first.kind == "image without position":
-        return InputFileError(f"{name} has no position in space, so it is no slice of a volume; open CT, MR or PET")
-    if len(series.slices) < 2:
-        return GeometryError(f"{name} is the only slice of its series; open the folder with all of them")
-    colours = {str(s.header.get("PhotometricInterpretation", "")) for s in series.slices} - {
-        "MONOCHROME1",
-        "MONOCHROME2",
-    }
-    if colours:
-        return InputFileError(f"{name} holds colours ({', '.join(sorted(colours))}), not intensities; choose another")
-    return _decoder_problem(series)
-
-
-def _decoder_problem(series: Series) -> MedSegError | None:
-    syntaxes = Counter(str(s.header.file_meta.get("TransferSyntaxUID", "")) for s in series.slices)
-    for syntax in sorted(syntaxes):
-        uid = UID(syntax)
-        try:
-            available = not uid.is_compressed or get_decoder(uid).is_available
-        except (NotImplementedError, ValueError):
-            available = False
-        if not available:
-            return InputFileError(
-                f"{series.first.path.name} is compressed as {uid.name}, for which no decoder is installed;"
-                " install pylibjpeg, pylibjpeg-libjpeg and pylibjpeg-openjpeg with pip"
-            )
-    return None
-
-
-def _plane_problem(series: Series) -> MedSegError | None:
-    first = series.first
-    if not (np.isfinite(first.spacing).all() and min(first.spacing) > 0):
-        said = " x ".join(f"{s:g}" for s in first.spacing)
-        return GeometryError(f"{first.path.name} says its pixel spacing is {said} mm; correct its header")
-    lengths = np.linalg.norm(first.directions, axis=1)
-    if not (np.abs(lengths - 1) < 1e-3).all() or abs(float(first.directions[0] @ first.directions[1])) > 1e-3:
-        said = ", ".join(f"{d:.4g}" for d in first.directions.ravel())
-        return GeometryError(f"{first.path.name} has an impossible orientation ({said}); correct its header")
-    if not all(np.isfinite(s.position).all() for s in series.slices):
-        return GeometryError(f"{first.path.name} or a neighbour has an undefined position; correct its header")
-    return None
-
-
-def _stack_problem(series: Series) -> MedSegError | None:
-    duplicates = _duplicates(series.slices)
-    if duplicates:
-        one, other = (s.path.name for s in duplicates[0])
-        return GeometryError(
-            f"{len(duplicates)} slices lie where another one lies, such as {one} and {other}; keep one of each there"
-        )
-    found = [text for text in (_uneven(series), _missing(series), _tilted(series)) if text]
-    return GeometryError(f"{'; '.join(found)}; {AFTERWARDS}") if found else None
-
-
-def _uneven(series: Series) -> str | None:
-    median = float(np.median(series.gaps))
-    off = np.abs(series.gaps - median)
-    worst = int(off.argmax())
-    if off[worst] <= max(GAP_TOLERANCE * median, SAME_POSITION_MM):
-        return None
-    low, high = series.gaps.min(), series.gaps.max()
-    return (
-        f"gaps between slices are uneven, {low:.4g} to {high:.4g} mm (median {median:.4g}), {_between(series, worst)}"
-    )
-
-
-def _missing(series: Series) -> str | None:
-    ratios = series.gaps / np.median(series.gaps)
-    places = np.flatnonzero(ratios >= MISSING_FROM)
-    if places.size == 0:
-        return None
-    number = int(sum(max(1, round(float(ratios[p])) - 1) for p in places))
-    slices = "slice seems" if number == 1 else "slices seem"
-    return f"{number} {slices} missing, {_between(series, int(places[0]))}"
-
-
-def _tilted(series: Series) -> str | None:
-    across = np.linalg.norm(series.steps - np.outer(series.gaps, series.first.normal), axis=1)
-    degrees = np.where(across > SAME_POSITION_MM, np.degrees(np.arctan2(across, series.gaps)), 0.0)
-    if degrees.max() <= TILT_DEGREES:
-        return None
-    moved = f"{across.sum():.3g} mm from first to last"
-    return f"the gantry is tilted: slices move {degrees.max():.3g} degrees off their normal, {moved}"
-
-
-def _between(series: Series, gap: int) -> str:
-    return f"between {series.slices[gap].path.name} and {series.slices[gap + 1].path.name}"

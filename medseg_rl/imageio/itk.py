@@ -21,7 +21,7 @@ import SimpleITK as sitk  # noqa: N813  (its own convention)
 
 from medseg_rl.errors import GeometryError, InputFileError, OutputError
 from medseg_rl.imageio.atomic import atomic_path
-from medseg_rl.imageio.nifti import check_affine
+from medseg_rl.imageio.limits import check_affine
 from medseg_rl.imageio.text_headers import Promise, read_promise
 from medseg_rl.labels import Label, LabelMap, default_colour
 from medseg_rl.volume import FloatArray, Volume, corner_distance

@@ -1,22 +1,29 @@
-"""Refuses a file whose header promises more voxels than it can hold, before any memory is taken."""
+"""Refuses a header that promises more voxels than its file can hold, or a grid that cannot be."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from medseg_rl.errors import InputFileError
+import numpy as np
+
+from medseg_rl.errors import GeometryError, InputFileError
+from medseg_rl.volume import FloatArray
 
 MAX_VOXELS = 2**31  # 2048 x 1024 x 1024; beyond that the indices of the compiled loops would overflow
 DEFLATE_LIMIT = 1032  # no deflate stream unpacks to more than this many times its size (zlib's own figure)
 
 
 def check_size(path: Path, shape: Sequence[int], *, bytes_needed: int, compressed: bool) -> None:
-    """Raises InputFileError when `path` cannot hold `bytes_needed` (header included), or holds too many voxels."""
+    """Raises InputFileError when `path` cannot hold `bytes_needed` (header included), or holds too many voxels.
+
+    To be called before any memory is taken.
+    """
     size = path.stat().st_size
     voxels = math.prod(shape)
-    said = " x ".join(str(n) for n in shape)
+    said = times(shape)
     most = size * DEFLATE_LIMIT if compressed else size
     if bytes_needed > most:
         raise InputFileError(
@@ -25,3 +32,17 @@ def check_size(path: Path, shape: Sequence[int], *, bytes_needed: int, compresse
         )
     if voxels > MAX_VOXELS:
         raise InputFileError(f"{path} holds {said} voxels, more than the {MAX_VOXELS} that can be worked on; crop it")
+
+
+def check_affine(path: Path, affine: FloatArray) -> None:
+    """Raises GeometryError, naming the file, where an affine has a zero spacing, NaN or parallel axes."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or (spacing <= 0).any():
+        raise GeometryError(f"{path} has a zero or undefined spacing, {times(spacing)} mm; correct its header")
+    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-4:
+        raise GeometryError(f"{path} has two voxel axes that point the same way; correct its header")
+
+
+def times(numbers: Any) -> str:
+    """Shape or spacing for a message: 4 x 5 x 6."""
+    return " x ".join(f"{n:g}" for n in numbers)

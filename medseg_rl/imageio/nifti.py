@@ -1,7 +1,4 @@
-"""Reads and writes NIfTI through nibabel, with a stated policy for its two transforms.
-
-Keeps the true affine, shear included. Decides nothing about masks or non-finite voxels: the package does that.
-"""
+"""Reads and writes NIfTI through nibabel. Decides nothing about masks or non-finite voxels: the package does that."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -20,10 +17,9 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 
 from medseg_rl.errors import GeometryError, InputFileError
-from medseg_rl.imageio.limits import check_size
-from medseg_rl.volume import FloatArray, Volume, corner_distance
-
-Form = Literal["sform", "qform"]
+from medseg_rl.imageio.limits import check_size, times
+from medseg_rl.imageio.nifti_transforms import Form, choose_affine
+from medseg_rl.volume import Volume, corner_distance
 
 TRANSFORM_FIELDS = [
     "qform_code",
@@ -39,10 +35,7 @@ TRANSFORM_FIELDS = [
     "srow_z",
     "xyzt_units",
 ]
-MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units: unknown, metre, millimetre, micrometre
-UNIT_NAMES = {1: "metres", 3: "micrometres"}
 VECTOR_INTENTS = {1004, 1005, 1006, 1007, 1008, 1009, 2003, 2004}  # matrices, vectors, RGB, RGBA
-QUATERNION_TOLERANCE, PIXDIM_TOLERANCE, OFFSET_TOLERANCE_MM = 1e-6, 1e-5, 1e-3
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,7 @@ def _parse_header(path: Path, start: bytes) -> Header:
     except (HeaderDataError, ValueError, KeyError) as error:
         raise InputFileError(f"{path} has a damaged NIfTI header: {_one_line(error)}; get the file again") from error
     if not shape or min(shape) < 1:
-        raise GeometryError(f"{path} says it holds {_times(shape)} voxels; correct its header")
+        raise GeometryError(f"{path} says it holds {times(shape)} voxels; correct its header")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     return Header(block, shape, dtype)
@@ -120,7 +113,7 @@ def read(
     """
     header = read_header(path)
     _check_is_volume(path, header, time_point)
-    affine, form, warnings = _choose_affine(path, header, prefer)
+    affine, form, warnings = choose_affine(path, header.block, header.volume_shape, prefer)
     array = _read_voxels(path, header, time_point, float_type)
     source = {
         "format": "NIfTI",
@@ -143,7 +136,7 @@ def _check_is_volume(path: Path, header: Header, time_point: int | None) -> None
     if header.components > 1:
         raise InputFileError(f"{path} holds {header.components} components in each voxel; extract one of them first")
     if len(header.shape) < 3 or min(header.shape[:3]) < 2:
-        raise GeometryError(f"{path} is {_times(header.shape)}: a single slice, no volume; open the whole stack")
+        raise GeometryError(f"{path} is {times(header.shape)}: a single slice, no volume; open the whole stack")
     points = header.time_points
     if time_point is None and points > 1:
         raise InputFileError(f"{path} holds {points} volumes over time; choose a time point from 0 to {points - 1}")
@@ -174,72 +167,6 @@ def _read_voxels(
         with np.errstate(over="ignore"):  # becomes infinite, which is looked for later
             array = array.astype(float_type)
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-
-
-def _choose_affine(path: Path, header: Header, prefer: Form | None) -> tuple[FloatArray, str, list[str]]:
-    """The affine in millimetres, the name of where it comes from, and what the user should know about it."""
-    block = header.block
-    has_sform, has_qform = int(block["sform_code"]) > 0, int(block["qform_code"]) > 0
-    if prefer is not None and not {"sform": has_sform, "qform": has_qform}[prefer]:
-        raise GeometryError(f"{path} has no {prefer} (its code is 0); leave the choice of transform open")
-    form = prefer or ("sform" if has_sform else "qform" if has_qform else "spacing")
-    spacing = np.array(block["pixdim"][1:4], dtype=float)
-    if not (np.isfinite(spacing) & (spacing > 0)).all() and prefer != "sform":
-        way_out = "; prefer the sform to use it as it is" if has_sform else ""
-        raise GeometryError(f"{path} says its spacing is {_times(spacing)} mm; correct its header{way_out}")
-    unit = int(block["xyzt_units"]) & 7
-    mm = MM_PER_UNIT.get(unit, 1.0)
-    warnings = [] if mm == 1.0 else [f"the header is in {UNIT_NAMES[unit]}; turned into millimetres"]
-    affine = _transform(path, header, form)
-    if form == "spacing":
-        warnings.append("the file has neither sform nor qform: left and right, and its place in the world, are unknown")
-    elif prefer is None and has_sform and has_qform and not forms_agree(block):
-        shift = corner_distance(affine, _transform(path, header, "qform"), header.volume_shape) * mm
-        warnings.append(f"sform and qform disagree by up to {shift:.3g} mm at the corners; the sform is used")
-    affine = affine * np.array([[mm], [mm], [mm], [1.0]])
-    check_affine(path, affine)
-    return affine, form, warnings
-
-
-def _transform(path: Path, header: Header, form: str) -> FloatArray:
-    try:
-        if form == "sform":
-            return np.array(header.block.get_sform(), dtype=float)
-        if form == "qform":
-            return np.array(header.block.get_qform(), dtype=float)
-    except (HeaderDataError, ValueError) as error:
-        raise GeometryError(f"{path} has an impossible {form}: {_one_line(error)}; correct its header") from error
-    return np.diag([*np.array(header.block["pixdim"][1:4], dtype=float), 1.0])  # method 1 of the NIfTI-1 standard
-
-
-def check_affine(path: Path, affine: FloatArray) -> None:
-    """Raises GeometryError, naming the file, where an affine has a zero spacing, NaN or parallel axes."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or (spacing <= 0).any():
-        raise GeometryError(f"{path} has a zero or undefined spacing, {_times(spacing)} mm; correct its header")
-    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-4:
-        raise GeometryError(f"{path} has two voxel axes that point the same way; correct its header")
-
-
-def forms_agree(block: nib.Nifti1Header) -> bool:
-    """Whether sform and qform say the same, judged in what a file stores of a quaternion.
-
-    Matrices are not compared: in correct files turned by almost 180 degrees they differ by up to 0.44 mm at the corners
-    through the rounding of the quaternion alone.
-    """
-    encoded = nib.Nifti2Header()  # float64, so that only the rounding of the file itself counts
-    try:
-        encoded.set_qform(block.get_sform(), code=1, strip_shears=True)
-    except (HeaderDataError, ValueError, np.linalg.LinAlgError):
-        return False
-    names = ("quatern_b", "quatern_c", "quatern_d")
-    ours, theirs = (np.array([float(h[n]) for n in names]) for h in (encoded, block))
-    quaternion = min(np.abs(ours - theirs).max(), np.abs(ours + theirs).max()) <= QUATERNION_TOLERANCE
-    mirrored = (float(encoded["pixdim"][0]) < 0) == (float(block["pixdim"][0]) < 0)
-    pixdims = np.allclose(encoded["pixdim"][1:4], block["pixdim"][1:4], rtol=PIXDIM_TOLERANCE, atol=0)
-    names = ("qoffset_x", "qoffset_y", "qoffset_z")
-    offset = max(abs(float(encoded[n]) - float(block[n])) for n in names) <= OFFSET_TOLERANCE_MM
-    return bool(quaternion and mirrored and pixdims and offset)
 
 
 def write(path: Path, volume: Volume) -> None:
@@ -281,10 +208,6 @@ def _is_gzip(path: Path) -> bool:
 
 def _open(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path, "rb")) if _is_gzip(path) else path.open("rb")
-
-
-def _times(numbers: Any) -> str:
-    return " x ".join(f"{n:g}" for n in numbers)
 
 
 def _one_line(error: Exception) -> str:

@@ -16,6 +16,10 @@ from medseg_rl.imageio.atomic import atomic_path, check_output_path
 posix_only = pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and limits")
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def write(path: Path, text: str = "new") -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(text)
@@ -24,7 +28,7 @@ def write(path: Path, text: str = "new") -> None:
 def test_the_file_appears_with_its_content_and_nothing_is_left_beside_it(tmp_path):
     write(tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == "new"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_the_temporary_file_keeps_the_ending_so_that_writers_know_the_format(tmp_path):
@@ -45,7 +49,7 @@ def test_a_failure_keeps_the_old_file_and_removes_the_new(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert (tmp_path / "a.txt").read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_two_writers_of_one_file_cannot_meet(tmp_path):
@@ -80,9 +84,9 @@ def test_what_a_killed_process_left_behind_is_cleared_and_its_lock_is_free(tmp_p
     )
     killed = subprocess.run([sys.executable, "-c", program], check=False)
     assert killed.returncode == -9
-    assert len(os.listdir(tmp_path)) == 2  # the half file and the lock
+    assert len(names(tmp_path)) == 2  # the half file and the lock
     write(tmp_path / "a.txt")
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 @posix_only
@@ -99,7 +103,7 @@ def test_a_file_too_large_for_the_disk_gives_one_line_and_keeps_the_old_file(tmp
     assert "full" in result.stdout
     assert result.stdout.count("\n") == 1
     assert (tmp_path / "a.bin").read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert names(tmp_path) == ["a.bin"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,7 @@ def test_what_the_system_reports_becomes_one_line(tmp_path, number, said):
     with pytest.raises(OutputError, match=said) as caught:
         failing()
     assert "\n" not in str(caught.value)
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_an_error_of_ours_is_not_taken_for_a_full_disk(tmp_path):
@@ -162,4 +166,4 @@ def test_a_link_is_written_through_and_permissions_stay(tmp_path):
 def test_a_very_long_name_can_be_written(tmp_path):
     name = "x" * 240 + ".txt"
     write(tmp_path / name)
-    assert os.listdir(tmp_path) == [name]
+    assert names(tmp_path) == [name]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 
 from medseg_rl.errors import GeometryError, InputFileError, OutputError
 from medseg_rl.imageio import read_mask, read_volume, write_mask, write_volume

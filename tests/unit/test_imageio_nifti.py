@@ -12,7 +12,8 @@ import pytest
 
 from medseg_rl.errors import GeometryError, InputFileError, OutputError
 from medseg_rl.imageio import read_mask, read_volume, write_mask, write_volume
-from medseg_rl.imageio.nifti import TRANSFORM_FIELDS, forms_agree
+from medseg_rl.imageio.nifti import TRANSFORM_FIELDS
+from medseg_rl.imageio.nifti_transforms import forms_agree
 from medseg_rl.volume import Box, Volume
 
 SHAPE = (4, 5, 6)
@@ -189,6 +190,12 @@ def test_a_sound_sform_can_be_preferred_over_a_broken_spacing(tmp_path):
 def test_an_impossible_sform_is_refused(tmp_path, row):
     with pytest.raises(GeometryError, match=r"a\.nii"):
         read_volume(nifti_file(tmp_path / "a.nii", sform=OBLIQUE, fields={"srow_x": row, "srow_y": row}))
+
+
+def test_an_impossible_qform_beside_a_sound_sform_is_only_reported(tmp_path):
+    volume = read_volume(nifti_file(tmp_path / "a.nii", sform=rigid(), qform=rigid(), fields={"quatern_b": 5.0}))
+    np.testing.assert_allclose(volume.affine, rigid(), atol=1e-5)
+    assert volume.source["warnings"] == ["the qform is impossible; the sform is used"]
 
 
 def test_an_impossible_quaternion_is_refused(tmp_path):
