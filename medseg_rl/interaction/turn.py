@@ -150,7 +150,8 @@ def _first_region(turn: TurnInput, config: InteractionConfig, radius: float | No
     if config.roi != "product":
         return within
     mask = turn.percent[within.slices] > MASK_THRESHOLD
-    box = product_region(mask, within.start, turn.new_clicks, turn.spacing, turn.shape)
+    clicks = turn.clicks if turn.mask_box is None else turn.new_clicks
+    box = product_region(mask, within.start, clicks, turn.spacing, turn.shape)
     # Beyond the guard everything is held: seeing ten millimetres of it is enough.
     return box if radius is None else box.intersection(guard_box(turn.new_clicks, radius, turn.spacing, turn.shape))
 

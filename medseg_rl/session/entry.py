@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.errors import ClickError, GeometryError
+from medseg_rl.hints.click_files import Point, WorldClick, to_index
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.refiner import Percent
-from medseg_rl.session.jobs import Point
-from medseg_rl.volume import Volume, corner_distance, corner_indices
+from medseg_rl.volume import Volume, corner_distance
 
 SAME_GRID = 0.1  # of the smallest spacing, between corner voxel centres
 
@@ -27,26 +27,17 @@ def as_point(point_mm: npt.ArrayLike) -> Point:
     return x, y, z
 
 
-def voxel_clicks(image: Volume, clicks: Sequence[Click | tuple[Point, ClickLabel]]) -> tuple[Click, ...]:
-    """Clicks by voxel, or by (RAS+ millimetres, label), as clicks on the nearest voxel in file order.
-
-    Raises ClickError when one lies outside the volume.
-    """
-    return tuple(_inside(image, c) if isinstance(c, Click) else _nearest(image, *c) for c in clicks)
-
-
-def _inside(image: Volume, click: Click) -> Click:
-    if not all(0 <= i < n for i, n in zip(click.index, image.shape, strict=True)):
-        raise ClickError(f"the click at voxel {click.index} lies outside the volume of {image.shape} voxels")
-    return click
-
-
-def _nearest(image: Volume, point: Point, label: ClickLabel) -> Click:
-    nearest = np.floor(image.world_to_index(point) + 0.5)
-    if (nearest < 0).any() or (nearest >= image.shape).any():
-        raise ClickError(f"the click at {_mm(point)} mm RAS+ lies outside the volume, which spans {_extent(image)}")
-    i, j, k = (int(n) for n in nearest)
-    return Click((i, j, k), ClickLabel(label))
+def voxel_clicks(image: Volume, clicks: Sequence[Click] | Sequence[WorldClick]) -> tuple[Click, ...]:
+    """Clicks as clicks on voxels in file order. Raises ClickError when one lies outside the volume."""
+    found: list[Click] = []
+    for click in clicks:
+        if isinstance(click, WorldClick):
+            found += to_index(image, [WorldClick(as_point(click.point_mm), ClickLabel(click.label), click.target)])
+        elif all(0 <= i < n for i, n in zip(click.index, image.shape, strict=True)):
+            found.append(click)
+        else:
+            raise ClickError(f"the click at voxel {click.index} lies outside the volume of {image.shape} voxels")
+    return tuple(found)
 
 
 def array_on_grid(mask: Volume, image: Volume) -> npt.NDArray[Any]:
@@ -74,12 +65,3 @@ def start_array(start: Volume | Percent | npt.NDArray[np.bool_], image: Volume) 
     if start.dtype not in (np.bool_, np.uint8):
         raise GeometryError(f"the start is {start.dtype}; give a bool mask or uint8 hundredths from 1 to 99")
     return start
-
-
-def _mm(point: npt.ArrayLike) -> str:
-    return "(" + ", ".join(f"{v:.1f}" for v in np.asarray(point, dtype=np.float64)) + ")"
-
-
-def _extent(image: Volume) -> str:
-    corners = image.index_to_world(corner_indices(image.shape))
-    return f"{_mm(corners.min(axis=0))} to {_mm(corners.max(axis=0))}"

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.errors import Cancelled, MedSegError
-from medseg_rl.hints.clicks import Click, ClickLabel
+from medseg_rl.hints.click_files import WorldClick
+from medseg_rl.hints.clicks import Click
 from medseg_rl.history import BoxDelta
 from medseg_rl.interaction import InteractionConfig, MaskExtent, Preview, Progress, TurnReport
 from medseg_rl.refiner import Percent, never_cancelled
@@ -23,7 +24,6 @@ from medseg_rl.session.state import LabelWork
 from medseg_rl.session.working import LazyRefiner, WorkingImage, box_in_file_order
 from medseg_rl.volume import Box
 
-Point = tuple[float, float, float]
 Cancel = Callable[[], bool]
 
 
@@ -33,9 +33,9 @@ class StaleDeltaError(MedSegError):
 
 @dataclass(frozen=True)
 class PlaceClicks:
-    """Clicks of one turn: (world millimetres RAS+, label), in their order."""
+    """Clicks of one turn in world millimetres RAS+, in their order."""
 
-    points: tuple[tuple[Point, ClickLabel], ...]
+    clicks: tuple[WorldClick, ...]
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.errors import ClickError, MedSegError
+from medseg_rl.hints.click_files import WorldClick
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.history import DEFAULT_CAP_BYTES, BoxDelta, UndoEntry, UndoStack
-from medseg_rl.interaction import InteractionConfig, TurnReport, why_nothing
+from medseg_rl.interaction import InteractionConfig, TurnReport, filled, why_nothing
 from medseg_rl.labels import LabelMap
 from medseg_rl.refiner import Percent, Refiner
 from medseg_rl.session.arrays import LABEL_MAP, CaseArrays, no_locks, percent_key
@@ -26,7 +27,6 @@ from medseg_rl.session.jobs import (
     Job,
     PlaceClicks,
     PlaceVoxelClicks,
-    Point,
     Refine,
     SessionDelta,
     Snapshot,
@@ -109,15 +109,20 @@ class SegmentationSession:
         work = self._work(self.active_label)
         return self._working.order.undo(self._arrays.soft(self.active_label).read(self._whole, work.background))
 
+    def percent_in(self, box: Box) -> Percent:
+        """The same inside a box of the file's voxels: what an undo, redo or preview asks to be painted again."""
+        state = self._arrays.soft(self.active_label)
+        return filled(self._working.order.undo(state.array)[box.slices], self._work(self.active_label).background)
+
     @property
     def clicks(self) -> tuple[Click, ...]:
         """Clicks of the active label by voxel index in file order, oldest first; `delete_click` counts in this list."""
         return tuple(self._in_file(click) for click in self._work(self.active_label).clicks)
 
     @property
-    def click_points(self) -> tuple[tuple[Point, ClickLabel], ...]:
+    def world_clicks(self) -> tuple[WorldClick, ...]:
         """The same clicks in RAS+ millimetres."""
-        return tuple((as_point(self.image.index_to_world(c.index)), c.label) for c in self.clicks)
+        return tuple(WorldClick(as_point(self.image.index_to_world(c.index)), c.label) for c in self.clicks)
 
     @property
     def written_voxels(self) -> dict[str, int]:
@@ -187,11 +192,11 @@ class SegmentationSession:
 
     def click(self, point_mm: Sequence[float], label: ClickLabel = ClickLabel.FOREGROUND) -> TurnReport:
         """One click at RAS+ millimetres."""
-        return self.run(PlaceClicks(((as_point(point_mm), ClickLabel(label)),)))
+        return self.click_together([WorldClick(as_point(point_mm), label)])
 
-    def click_together(self, points: Sequence[tuple[Sequence[float], ClickLabel]]) -> TurnReport:
+    def click_together(self, clicks: Sequence[WorldClick]) -> TurnReport:
         """Several clicks at RAS+ millimetres in one turn."""
-        return self.run(PlaceClicks(tuple((as_point(p), ClickLabel(label)) for p, label in points)))
+        return self.run(PlaceClicks(tuple(clicks)))
 
     def click_voxels(self, clicks: Sequence[Click]) -> TurnReport:
         """Clicks of one turn by voxel index in file order: for simulated users."""
@@ -292,9 +297,9 @@ class SegmentationSession:
         value = self._ledger.open_label
         if value is not None:
             raise MedSegError(f"label {self._name(value)} has an open proposal; accept or discard it before the export")
-        largest = max(self.labels.values)
-        narrow = self.label_map.astype(np.min_scalar_type(largest) if largest > 255 else np.uint8)
-        write_mask(path, self.image.with_array(narrow), like=self.image)
+        values = (0, *self.labels.values)
+        narrow = np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values)))
+        write_mask(path, self.image.with_array(self.label_map.astype(narrow)), like=self.image)
         return Path(path)
 
     def warm_up(self) -> None:
@@ -327,8 +332,7 @@ class SegmentationSession:
 
     def _working_clicks(self, action: PlaceClicks | PlaceVoxelClicks) -> tuple[Click, ...]:
         """The clicks in working order. Raises ClickError when one is outside or in a locked label."""
-        given = action.points if isinstance(action, PlaceClicks) else action.clicks
-        found = voxel_clicks(self.image, given)
+        found = voxel_clicks(self.image, action.clicks)
         clicks = tuple(Click(self._working.order.apply_index(c.index, self.image.shape), c.label) for c in found)
         for click, original in zip(clicks, found, strict=True):
             lock = self.labels.lock_at(self._arrays.labels, click.index, active=self.active_label)
@@ -379,6 +383,8 @@ class SegmentationSession:
     def _moved_to(self, entry: UndoEntry[Ledger], ledger: Ledger) -> Change:
         self._ledger = ledger
         self.version += 1
+        if self.active_label not in ledger.labels:  # the label itself was undone
+            self.active_label = ledger.labels.values[-1]
         box = union_of(delta.box for _, delta in entry.deltas)
         shown = None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
         return Change(entry.name, entry.subject if isinstance(entry.subject, int) else None, shown)
