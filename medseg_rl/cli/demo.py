@@ -87,7 +87,7 @@ def _play(
         scores.append(dice(session.mask, reference))
         shown(done)
     after, made = session.mask, session.clicks
-    write_clicks(output / f"hippocampus_{side}_clicks.json", session.click_points)
+    write_clicks(output / f"hippocampus_{side}_clicks.json", session.world_clicks)
     session.accept()
     session.export(output / f"hippocampus_{side}_mask.nii.gz")
     return Story(image, reference, start, after, made, tuple(scores))

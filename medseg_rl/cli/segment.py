@@ -219,11 +219,10 @@ def _click(session: SegmentationSession, clicks: Sequence[WorldClick], cancel: C
     """One turn; what came of it."""
     from medseg_rl.session import PlaceClicks
 
-    points = tuple((click.point_mm, click.label) for click in clicks)
-    report = session.apply(session.prepare(PlaceClicks(points)).run(cancel))
+    report = session.apply(session.prepare(PlaceClicks(tuple(clicks))).run(cancel))
     return {
-        "points_mm": [list(point) for point, _ in points],
-        "labels": ["object" if label else "background" for _, label in points],
+        "label": session.active_label,
+        "clicks": [{"point_mm": click.point_mm, "label": click.label.name.lower()} for click in clicks],
         "added_voxels": report.added_voxels,
         "removed_voxels": report.removed_voxels,
         "seconds": round(report.timings.total, 4),

@@ -1,19 +1,23 @@
-"""The program as a user runs it: small files, an untrained bundle, and the command line in this process."""
+"""The program as a user runs it: a folder with small files, an untrained bundle, and the command line."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner
 
-from medseg_rl.bundle import AgentSettings, BundleCard, save_bundle
+from medseg_rl.bundle import BUNDLES_VARIABLE, AgentSettings, BundleCard, save_bundle
 from medseg_rl.cli import app
 
 SHAPE = (24, 22, 20)
@@ -35,25 +39,90 @@ class Answer:
         return json.loads(self.stdout)
 
 
-Run = Callable[..., Answer]
+@dataclass(frozen=True)
+class Desk:
+    """A folder to work in. The image is a bright ball in noise on a flipped, anisotropic grid."""
+
+    folder: Path
+    bundles: Path
+
+    @property
+    def image(self) -> Path:
+        """Path of the image."""
+        return self.folder / "image.nii.gz"
+
+    def run(self, *arguments: object) -> Answer:
+        """A command in this process."""
+        result = CliRunner().invoke(app, [str(a) for a in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Answer(result.exit_code, result.stdout, result.stderr)
+
+    def start(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+        """A command in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "medseg_rl.cli", *(str(a) for a in arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, BUNDLES_VARIABLE: str(self.bundles), "OMP_NUM_THREADS": "1"},
+            **options,
+        )
+
+    def segment(self, *arguments: object, clicks: Path | None = None, image: Path | None = None) -> Answer:
+        """`segment` on the image with one object click at its centre, from an empty start unless told otherwise."""
+        clicks = clicks or self.clicks((CENTRE, "foreground"))
+        start = () if "--start" in arguments else ("--start", "empty")
+        return self.run(
+            "segment", image or self.image, "--clicks", clicks, *start, "-o", self.folder / "mask.nii.gz", *arguments
+        )
+
+    def write(self, name: str, array: npt.NDArray[Any], affine: npt.NDArray[np.float64] = AFFINE) -> Path:
+        """A NIfTI file."""
+        path = self.folder / name
+        nib.save(nib.Nifti1Image(array, affine), path)
+        return path
+
+    def clicks(self, *clicks: tuple[Sequence[float], str], target: int | str | None = None) -> Path:
+        """A click file of (voxel index, "foreground" or "background")."""
+        extra = {} if target is None else {"target": target}
+        entries = [{"point_mm": self.world(index), "label": label, **extra} for index, label in clicks]
+        content = {"format": "medseg-rl clicks", "version": 1, "coordinates": "RAS+ mm", "clicks": entries}
+        path = self.folder / "clicks.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    @property
+    def mask(self) -> npt.NDArray[Any]:
+        """The mask as `segment` wrote it."""
+        return np.asanyarray(nib.load(self.folder / "mask.nii.gz").dataobj)
+
+    @staticmethod
+    def world(index: Sequence[float]) -> list[float]:
+        """RAS+ millimetres of a voxel of the image."""
+        return [float(v) for v in (AFFINE @ [*index, 1])[:3]]
+
+    @staticmethod
+    def ball(radius: float) -> npt.NDArray[np.bool_]:
+        """True within `radius` voxels of the centre."""
+        grid = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij"), -1)
+        inside: npt.NDArray[np.bool_] = np.linalg.norm(grid - np.asarray(CENTRE), axis=-1) <= radius
+        return inside
 
 
 @pytest.fixture
-def run(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command with the test's bundles."""
-    monkeypatch.setenv("MEDSEG_RL_BUNDLES", str(bundles))
-
-    def call(*arguments: object) -> Answer:
-        result = CliRunner().invoke(app, [str(a) for a in arguments])
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return Answer(result.exit_code, result.stdout, result.stderr)
-
-    return call
+def desk(tmp_path: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A fresh folder with the image; the only bundle there is, is the untrained one."""
+    monkeypatch.setenv(BUNDLES_VARIABLE, str(bundles))
+    made = Desk(tmp_path, bundles)
+    noise = np.random.default_rng(0).normal(100, 10, SHAPE)
+    made.write("image.nii.gz", (noise + 80 * made.ball(5.0)).astype(np.float32))
+    return made
 
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one bundle, "untrained": networks as they are born. It follows clicks, as every session does."""
+    """A folder with one bundle, "untrained": networks as they are born. Clicked voxels keep their label even so."""
     import torch
 
     from medseg_rl.agent.networks import PUBLISHED_CHANNELS, build_network
@@ -64,9 +133,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     settings = AgentSettings("small", "adjustment", ADJUSTMENTS, PUBLISHED_CHANNELS)
-    policy = build_policy(settings.policy, settings.adjustments)
-    agent = build_network(settings.network, actions=policy.outputs)
-    config = AutomaticConfig(patch=(24, 24, 24), features=(4, 4, 8, 8, 8, 4))
+    agent = build_network(settings.network, actions=build_policy(settings.policy, settings.adjustments).outputs)
+    config = AutomaticConfig(patch=(24, 24, 24))
     card = BundleCard("untrained", "0.0.1", "for tests", "# untrained", "none", "CC0-1.0", modalities=("MR",))
     folder = tmp_path_factory.mktemp("bundles")
     save_bundle(
@@ -77,34 +145,3 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
         automatic=AutomaticSegmenter(build_automatic(config), config),
     )
     return folder
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """A bright ball in noise on an oblique-free but flipped, anisotropic grid."""
-    rng = np.random.default_rng(0)
-    array = rng.normal(100, 10, SHAPE) + 80 * ball(5.0)
-    path = tmp_path / "image.nii.gz"
-    nib.save(nib.Nifti1Image(array.astype(np.float32), AFFINE), path)
-    return path
-
-
-def ball(radius: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """True within `radius` voxels of the centre of the test image."""
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij"), -1)
-    inside: np.ndarray[Any, np.dtype[np.bool_]] = np.linalg.norm(grid - np.asarray(CENTRE), axis=-1) <= radius
-    return inside
-
-
-def world(index: Sequence[float]) -> list[float]:
-    """RAS+ millimetres of a voxel of the test image."""
-    return [float(v) for v in (AFFINE @ [*index, 1])[:3]]
-
-
-def write_clicks_json(path: Path, *clicks: tuple[Sequence[float], str], target: int | None = None) -> Path:
-    """Clicks given as (world point, "foreground" or "background") in the documented form."""
-    extra = {} if target is None else {"target": target}
-    entries = [{"point_mm": list(point), "label": label, **extra} for point, label in clicks]
-    content = {"format": "medseg-rl clicks", "version": 1, "coordinates": "RAS+ mm", "clicks": entries}
-    path.write_text(json.dumps(content))
-    return path
