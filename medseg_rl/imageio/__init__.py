@@ -92,7 +92,7 @@ def write_mask(path: AnyPath, mask: Volume, *, like: Volume) -> None:
         raise GeometryError(
             f"mask is {geometry_line(mask)} but image is {geometry_line(like)}; resample the mask first"
         )
-    if mask.array.dtype.kind not in "bui":
+    if mask.array.dtype.kind not in ("b", "u", "i"):
         raise ValueError(f"a mask holds bool or integers, this one {mask.array.dtype}")
     _write(Path(path), like.with_array(narrowed(mask.array)))
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from medseg_rl.errors import OutputError
+from medseg_rl.errors import MedSegError, OutputError
 
 LONGEST_NAME = 180  # of the final name kept in the temporary one; file systems allow 255 bytes
 SPARE_BYTES = 1 << 20  # with less free than this, any failed write is put down to the full disk
@@ -74,8 +74,10 @@ def _one_line(final: Path) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise OutputError(f"cannot write {final}: {_full(final)}; the old file, if any, is unchanged") from error
         raise OutputError(f"cannot write {final}: {error.strerror or error}; nothing was changed") from error
-    except (RuntimeError, ValueError) as error:  # how C++ writers report a full disk
-        if not isinstance(error, OutputError) and shutil.disk_usage(final.parent).free < SPARE_BYTES:
+    except MedSegError:
+        raise
+    except Exception as error:  # compiled writers report a full disk each in its own way
+        if shutil.disk_usage(final.parent).free < SPARE_BYTES:
             raise OutputError(f"cannot write {final}: {_full(final)}; the old file, if any, is unchanged") from error
         raise
 

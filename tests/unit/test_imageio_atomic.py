@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,6 +31,15 @@ def test_the_file_appears_with_its_content_and_nothing_is_left_beside_it(tmp_pat
     write(tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == "new"
     assert names(tmp_path) == ["a.txt"]
+
+
+@posix_only
+def test_a_reader_of_the_old_file_never_sees_half_of_the_new_one(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with (tmp_path / "a.txt").open() as reader:
+        write(tmp_path / "a.txt")
+        assert reader.read() == "old"
+    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_the_temporary_file_keeps_the_ending_so_that_writers_know_the_format(tmp_path):
@@ -126,6 +137,17 @@ def test_an_error_of_ours_is_not_taken_for_a_full_disk(tmp_path):
             raise RuntimeError("a defect")
 
     with pytest.raises(RuntimeError, match="a defect"):
+        failing()
+
+
+def test_a_compiled_writer_that_fails_on_a_full_disk_gives_the_same_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+
+    def failing() -> None:
+        with atomic_path(tmp_path / "a.txt"):
+            raise RuntimeError("unexpected pos 64 vs 0")
+
+    with pytest.raises(OutputError, match="full"):
         failing()
 
 

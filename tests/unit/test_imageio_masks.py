@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +107,9 @@ def test_probabilities_are_told_apart_and_a_threshold_is_asked_for(tmp_path):
 
 def test_an_empty_mask_is_a_mask(tmp_path):
     assert not read_mask(mask_file(tmp_path, array=np.zeros(SHAPE, np.uint8)), like=image()).array.any()
+
+
+def test_the_readers_load_only_what_the_file_needs():
+    program = "import sys, medseg_rl.imageio, medseg_rl.labels; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "SimpleITK", "nibabel", "pydicom", "PySide6", "vtk"} & set(loaded)
