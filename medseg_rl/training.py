@@ -1,7 +1,7 @@
 """Trains the voxel agents. START HERE: `train` is the loop, in the order of the paper.
 
-Everything random is drawn from the seed and the number of the generation (a stretch of updates between two checkpoints),
-so a run that was killed goes on from its last checkpoint to the same weights.
+Everything random is drawn from the seed and the number of the generation (a stretch of updates between two
+checkpoints), so a run that was killed goes on from its last checkpoint to the same weights.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ from medseg_rl.training_scenes import SceneConfig, TrainingCase, draw_scene
 class TrainingConfig:
     """Everything that shapes a run. The defaults are the product's; `updates` sets its length.
 
-    `policy`: "adjustment" (voxel agents), "twin_a" or "twin_b" (supervised controls). `steps_choices`: refinement steps
-    of an interaction, one drawn an update. `max_interactions`: an episode ends after 1..that many. `one_click_share` of the
-    interactions bring one click, the others 2..`max_clicks`; a first interaction brings none with `zero_click_share`.
-    `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
+    `policy`: "adjustment" (voxel agents), "twin_a" or "twin_b" (supervised controls). `steps_choices`: refinement
+    steps of an interaction, one drawn an update. `max_interactions`: an episode ends after 1..that many.
+    `one_click_share` of the interactions bring one click, the others 2..`max_clicks`; a first interaction on a mask
+    brings none with `zero_click_share`. `new_click_weight`: voxels beside this interaction's clicks count up to
+    1 + that much. `bootstrap`: the critic stands for the return after the last step of an update. `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
     """
 
     network: str = "two_scale"
@@ -92,13 +93,12 @@ def train(
     """Trains in `folder`, or goes on where a run with the same config was stopped there.
 
     `validate` answers with "auc" (the figure the best weights are chosen by) and whatever else is to be logged.
-    Raises `Cancelled` (the last checkpoint stays), `BundleError` on a checkpoint that is corrupted or of another config.
+    Raises `Cancelled` (the last checkpoint stays), `BundleError` on a corrupted checkpoint or one of another config.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     policy = build_policy(config.policy, config.adjustments)
     network = build_network(config.network, actions=policy.outputs, commands=config.commands)
-    network = network.to(memory_format=torch.channels_last_3d)
     precision = _precision(config.precision)
     learner = Learner(network, policy, config.learner, precision=precision)
     run = load_checkpoint(folder, network, learner.optimiser, config)
@@ -138,7 +138,7 @@ def train(
 
 
 class EpisodePool:
-    """Live episodes of one generation at every stage of their click budget, and the simulated user who clicks in them."""
+    """Live episodes of one generation at every stage of their click budget, and the simulated user who clicks."""
 
     def __init__(self, cases: Sequence[TrainingCase], config: TrainingConfig, rng: np.random.Generator) -> None:
         self._cases, self._config, self._rng = cases, config, rng

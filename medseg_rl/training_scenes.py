@@ -74,7 +74,7 @@ def draw_scene(cases: Sequence[TrainingCase], config: SceneConfig, rng: np.rando
 
 
 def voxel_weights(reference: npt.NDArray[np.bool_], spacing: Spacing, config: SceneConfig) -> FloatMap:
-    """Weight of every voxel: class balance times 1 + `boundary_weight` within `boundary_mm` of the reference surface."""
+    """Class balance, times 1 + `boundary_weight` within `boundary_mm` of the reference surface."""
     weights = np.ones(reference.shape, np.float32)
     inside = int(reference.sum())
     if not 0 < inside < reference.size:
@@ -99,7 +99,7 @@ def _moved(
     matrix = _rotation(np.radians(config.rotation_degrees) * rng.uniform(-1, 1, 3))
     matrix = matrix * (1 + config.scale * rng.uniform(-1, 1))
     centre = (shape - 1) / 2
-    grid = np.indices(shape).reshape(3, -1) - centre[:, None]
+    grid = np.indices(tuple(shape)).reshape(3, -1) - centre[:, None]
     points = (matrix @ (grid * spacing[:, None])) / spacing[:, None] + (centre + corner)[:, None]
     image = _sample(case.image, points, shape)
     start = None if case.start is None else _sample(case.start.astype(np.float32), points, shape)
@@ -151,7 +151,7 @@ def _smooth_displacement(
 
 
 def _sample(array: FloatMap, points: npt.NDArray[np.float64], shape: npt.NDArray[np.intp]) -> FloatMap:
-    values = ndimage.map_coordinates(array, points, output=np.float32, order=1, mode="nearest")
+    values: FloatMap = ndimage.map_coordinates(array, points, output=np.float32, order=1, mode="nearest")
     return values.reshape(shape)
 
 

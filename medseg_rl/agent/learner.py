@@ -124,9 +124,7 @@ class Learner:
         config, weights = self.config, transition.weights
         if isinstance(self.policy, TwinPolicy):
             before = transition.before
-            return twin_loss(
-                heads, percent=before, reference=reference, weights=weights, bounded=self.policy.bounded
-            )
+            return twin_loss(heads, percent=before, reference=reference, weights=weights, bounded=self.policy.bounded)
         shared = {"actions": transition.actions, "returns": returns, "weights": weights}
         if config.mode == "sampled":
             return sampled_loss(heads, **shared, value_coef=config.value_coef, entropy_coef=entropy_coef)

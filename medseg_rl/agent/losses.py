@@ -44,9 +44,10 @@ def all_action_loss(
 ) -> LossTerms:
     """Exact expectation over actions for the immediate gain, one sampled action for the part that follows.
 
-    `gains` (batch, actions, x, y, z): immediate gain of every action. `returns` G(t), `future_returns` discount * G(t+1)
-    and `weights` (batch, x, y, z); `actions` the sampled indices. `foresight` 0..1 weighs the sampled part, which is dropped
-    at 0 (discount 0). L_now = -sum pi r; L_next = -log pi(a) sg[gamma G(t+1) - F]; values by least squares.
+    `gains` (batch, actions, x, y, z): immediate gain of every action. `returns` G(t), `future_returns`
+    discount * G(t+1) and `weights` (batch, x, y, z); `actions` the sampled indices. `foresight` 0..1 weighs the
+    sampled part, which is dropped at 0 (discount 0).
+    L_now = -sum pi r; L_next = -log pi(a) sg[discount * G(t+1) - F]; values by least squares.
     """
     log_probabilities = functional.log_softmax(heads.logits, 1)
     probabilities = log_probabilities.exp()

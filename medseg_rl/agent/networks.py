@@ -61,8 +61,14 @@ class ActorCritic(nn.Module):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, ResidualBlocks):  # without a norm layer, sums of branches would grow with the depth
+                for weight in module.parameters():
+                    weight.data /= len(module.blocks)
         for head in (self.policy_head, self.value_head):
-            nn.init.normal_(head[-1].weight, std=0.01)  # starts undecided, so exploration is wide
+            last = head[-1]
+            assert isinstance(last, nn.Conv3d)
+            nn.init.normal_(last.weight, std=0.01)  # starts undecided, so exploration is wide
 
     def forward(self, observation: Tensor, command: Tensor | None = None) -> Heads:
         """Observation (batch, channels, x, y, z) and command index (batch,) to heads."""
@@ -107,6 +113,20 @@ class DilatedTrunk(nn.Module):
         return torch.cat(joined, 1)
 
 
+class ResidualBlocks(nn.Module):
+    """Dilated convolutions that each add to what came before."""
+
+    def __init__(self, width: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(_conv(width, width, CUBE, dilation) for dilation in dilations)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, width, x, y, z) to the same."""
+        for block in self.blocks:
+            features = features + functional.leaky_relu(block(features), SLOPE, inplace=True)
+        return features
+
+
 class TwoScaleTrunk(nn.Module):
     """A narrow stem at full resolution beside a wide dilated residual trunk at half resolution, fused.
 
@@ -115,11 +135,9 @@ class TwoScaleTrunk(nn.Module):
 
     def __init__(self, in_channels: int, *, stem: int, width: int, out: int, dilations: Sequence[int]) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            _conv(in_channels, stem), nn.LeakyReLU(SLOPE, inplace=True), _conv(stem, stem), nn.LeakyReLU(SLOPE, inplace=True)
-        )
+        self.stem = _convs(in_channels, stem, stem)
         self.down = nn.Conv3d(stem + in_channels, width, 2, stride=2)
-        self.blocks = nn.ModuleList(_conv(width, width, (3, 3, 3), d) for d in dilations)
+        self.trunk = ResidualBlocks(width, dilations)
         self.up = nn.Conv3d(width, out, 1)
         self.fuse = _conv(stem, out)
         self.last = _conv(out, out)
@@ -131,9 +149,7 @@ class TwoScaleTrunk(nn.Module):
         padded = functional.pad(observation, padding, mode="replicate") if any(padding) else observation
         stem = self.stem(padded)
         wide = functional.leaky_relu(self.down(torch.cat([padded, stem], 1)), SLOPE, inplace=True)
-        for block in self.blocks:
-            wide = wide + functional.leaky_relu(block(wide), SLOPE, inplace=True)
-        fused = self.fuse(stem) + functional.interpolate(self.up(wide), scale_factor=2.0, mode="nearest")
+        fused = self.fuse(stem) + _doubled(self.up(self.trunk(wide)))
         features = functional.leaky_relu(fused, SLOPE, inplace=True)
         features = functional.leaky_relu(self.last(features), SLOPE, inplace=True)
         return features[:, :, : shape[0], : shape[1], : shape[2]]
@@ -152,7 +168,7 @@ class PyramidTrunk(nn.Module):
         self.to_half = nn.Conv3d(full, half, 2, stride=2)
         self.at_half = _convs(half, half, half)
         self.to_quarter = nn.Conv3d(half, quarter, 2, stride=2)
-        self.at_quarter = nn.ModuleList(_conv(quarter, quarter, CUBE, dilation) for dilation in (1, 2, 1))
+        self.at_quarter = ResidualBlocks(quarter, (1, 2, 1))
         self.from_quarter = nn.Conv3d(quarter, half, 1)
         self.half_again = _convs(half, half, half)
         self.from_half = nn.Conv3d(half, full, 1)
@@ -164,22 +180,22 @@ class PyramidTrunk(nn.Module):
         padding = [p for size in reversed(shape) for p in (0, -size % 4)]
         padded = functional.pad(observation, padding, mode="replicate") if any(padding) else observation
         full = self.at_full(padded)
-        half = self.at_half(self.to_half(full))
-        quarter = self.to_quarter(half)
-        for block in self.at_quarter:
-            quarter = quarter + functional.leaky_relu(block(quarter), SLOPE, inplace=True)
+        half = self.at_half(functional.leaky_relu(self.to_half(full), SLOPE))
+        quarter = self.at_quarter(functional.leaky_relu(self.to_quarter(half), SLOPE))
         half = self.half_again(half + _doubled(self.from_quarter(quarter)))
-        features = self.full_again(full + _doubled(self.from_half(half)))
+        features: Tensor = self.full_again(full + _doubled(self.from_half(half)))
         return features[:, :, : shape[0], : shape[1], : shape[2]]
 
 
 def _head(width: int, out: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.Conv3d(width, 32, 1), nn.LeakyReLU(SLOPE, inplace=True), nn.Dropout(dropout), nn.Conv3d(32, out, 1))
+    return nn.Sequential(
+        nn.Conv3d(width, 32, 1), nn.LeakyReLU(SLOPE, inplace=True), nn.Dropout(dropout), nn.Conv3d(32, out, 1)
+    )
 
 
 def _conv(before: int, after: int, kernel: tuple[int, int, int] = (3, 3, 3), dilation: int = 1) -> nn.Conv3d:
-    padding = tuple(dilation * (k // 2) for k in kernel)
-    return nn.Conv3d(before, after, kernel, padding=padding, dilation=dilation)
+    x, y, z = (dilation * (k // 2) for k in kernel)
+    return nn.Conv3d(before, after, kernel, padding=(x, y, z), dilation=dilation)
 
 
 def _convs(*widths: int) -> nn.Sequential:
@@ -226,6 +242,7 @@ _TRUNKS: dict[str, Callable[[Sequence[str]], tuple[nn.Module, int]]] = {
     "pyramid": _pyramid,
 }
 NETWORKS = tuple(_TRUNKS)
+PRODUCT_NETWORKS = ("two_scale", "pyramid")  # they also see this interaction's hints apart
 
 
 def build_network(name: str, **options: Any) -> ActorCritic:
@@ -235,6 +252,8 @@ def build_network(name: str, **options: Any) -> ActorCritic:
     """
     if name not in _TRUNKS:
         raise ValueError(f"network {name!r} is none of {', '.join(NETWORKS)}")
-    channels = tuple(options.pop("channels", PRODUCT_CHANNELS if name in ("two_scale", "pyramid") else PUBLISHED_CHANNELS))
+    channels = tuple(options.pop("channels", PRODUCT_CHANNELS if name in PRODUCT_NETWORKS else PUBLISHED_CHANNELS))
     trunk, width = _TRUNKS[name](channels)
-    return ActorCritic(trunk, width=width, channels=channels, **options)
+    network = ActorCritic(trunk, width=width, channels=channels, **options)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
+    return network

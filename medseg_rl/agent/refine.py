@@ -32,11 +32,11 @@ class VoxelAgentRefiner:
         identity: dict[str, Any] | None = None,
     ) -> None:
         self.name = name
-        self._network = network.eval().to(memory_format=torch.channels_last_3d)
+        self._network = network.eval()
         self._policy, self._hint_config, self._precision = policy, hints, precision
         self._identity = identity or {}
         self._hints: HintMaps | None = None
-        self._image: np.ndarray | None = None
+        self._image = np.zeros((0, 0, 0), np.float32)
 
     def describe(self) -> dict[str, Any]:
         """Kind, precision and what the bundle says of the weights."""
@@ -77,8 +77,7 @@ class VoxelAgentRefiner:
     def _all_hints(self, request: RefinementRequest) -> HintMaps:
         """Maps of all clicks; where the region is the same as last time only new clicks are computed."""
         clicks = newest_per_voxel(request.clicks)
-        same = self._image is not None and self._image.shape == request.image.shape
-        if self._hints is None or not same or not np.array_equal(self._image, request.image):
+        if self._hints is None or not np.array_equal(self._image, request.image):
             self._image = request.image.copy()
             self._hints = HintMaps(self._image, request.spacing, self._hint_config)
         self._hints.set(clicks)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg_rl.agent.networks import ActorCritic
+from medseg_rl.agent.networks import ActorCritic, Heads
 from medseg_rl.agent.policy import Policy
 from medseg_rl.environment.episode import Episode
 from medseg_rl.hints.clicks import Click
@@ -52,7 +52,7 @@ def collect_rollout(
     interactions: int,
     steps: int,
     generator: torch.Generator,
-    forward: Callable[[ActorCritic, Tensor], object] | None = None,
+    forward: Callable[[ActorCritic, Tensor], Heads],
     bootstrap: bool = False,
     new_click_weight: float = 0.0,
 ) -> Rollout:
@@ -61,7 +61,6 @@ def collect_rollout(
     Scenes of different shapes are padded with zeros at their far ends, where their weight is zero.
     `new_click_weight` c multiplies weights by 1 + c * (hint of this interaction's clicks).
     """
-    run = forward or ActorCritic.__call__
     shape = np.max([episode.percent.shape for episode in episodes], axis=0)
     scene_weights = _stack([e.scene.weights for e in episodes], shape)
     transitions: list[Transition] = []
@@ -78,7 +77,7 @@ def collect_rollout(
             for _ in range(steps):
                 observation = _stack([e.observation(network.channels) for e in episodes], shape)
                 before = _stack([e.percent for e in episodes], shape)
-                heads = run(network, observation)
+                heads = forward(network, observation)
                 decision = policy.sample(heads, before, generator)
                 for episode, percent in zip(episodes, decision.percent, strict=True):
                     episode.step(percent[tuple(slice(n) for n in episode.percent.shape)].numpy())
@@ -86,7 +85,7 @@ def collect_rollout(
                 transitions.append(Transition(observation, before, after, decision.actions.to(torch.uint8), weights))
         value = None
         if bootstrap:
-            value = run(network, _stack([e.observation(network.channels) for e in episodes], shape)).value
+            value = forward(network, _stack([e.observation(network.channels) for e in episodes], shape)).value
     return Rollout(transitions, _stack([e.scene.reference for e in episodes], shape), value)
 
 

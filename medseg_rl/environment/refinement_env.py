@@ -31,8 +31,9 @@ Reward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 class RefinementEnv(gymnasium.Env[Observation, Actions]):
     """`action`: an adjustment index for every voxel (x, y, z). `observation`: (channels, x, y, z) float32.
 
-    The scalar reward is the mean over free voxels, weighted by the scene; `info` holds the map of it under "reward_map",
-    the mask under "mask" and the clicks so far. `reward` may be replaced by any function of (before, after, reference).
+    The scalar reward is the mean over free voxels, weighted by the scene; `info` holds the map of it under
+    "reward_map", the mask under "mask" and the clicks so far. `reward` may be replaced by any function of
+    (before, after, reference).
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012  (Gymnasium's own form)
@@ -56,8 +57,8 @@ class RefinementEnv(gymnasium.Env[Observation, Actions]):
         lowest = [-INTENSITY_BOUND if name == "image" else 0.0 for name in channels]
         highest = [INTENSITY_BOUND if name == "image" else 1.0 for name in channels]
         self.observation_space = spaces.Box(
-            np.broadcast_to(np.float32(lowest)[:, None, None, None], (len(channels), *shape)),
-            np.broadcast_to(np.float32(highest)[:, None, None, None], (len(channels), *shape)),
+            np.broadcast_to(np.array(lowest, np.float32)[:, None, None, None], (len(channels), *shape)),
+            np.broadcast_to(np.array(highest, np.float32)[:, None, None, None], (len(channels), *shape)),
             dtype=np.float32,
         )
         self.action_space = spaces.MultiDiscrete(np.full(shape, len(self._adjustments)))

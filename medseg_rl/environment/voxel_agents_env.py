@@ -17,7 +17,7 @@ from medseg_rl.environment.refinement_env import RefinementEnv
 LARGEST_GRID = 4096  # agents; a Python dictionary an agent and step is not meant for more
 
 
-class VoxelAgentsEnv(ParallelEnv[str, npt.NDArray[np.float32], int]):
+class VoxelAgentsEnv(ParallelEnv[str, npt.NDArray[np.float32], int]):  # type: ignore[misc]  # has no types
     """View of a `RefinementEnv`: agent "voxel_i_j_k" sees its own channels (channels,) and picks one adjustment.
 
     Its reward is its own voxel's, so the sum over agents is the sum of the reward map. Raises ValueError on grids
@@ -55,7 +55,7 @@ class VoxelAgentsEnv(ParallelEnv[str, npt.NDArray[np.float32], int]):
         self.agents = list(self.possible_agents)
         return self._by_agent(observation), {agent: {} for agent in self.agents}
 
-    def step(self, actions: dict[str, int]) -> tuple[dict[str, Any], ...]:  # type: ignore[override]
+    def step(self, actions: dict[str, int]) -> tuple[dict[str, Any], ...]:
         """Every agent adjusts at once; all end together."""
         grid = np.zeros(self._shape, np.int64)
         for agent, action in actions.items():

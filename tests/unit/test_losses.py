@@ -61,7 +61,7 @@ def test_the_all_action_gradient_is_the_mean_of_many_sampled_ones():
 
 
 def test_the_sampled_future_part_is_unbiased_with_any_baseline():
-    logits, percent, _, weights = heads_and_state()
+    logits, _, _, weights = heads_and_state()
     future = torch.randn(6, *SHAPE, generator=torch.Generator().manual_seed(4))  # future return if action a is taken
     probabilities = torch.softmax(logits, 1)
     target = gradient(-weighted_mean((probabilities * future.movedim(0, 1)).sum(1), weights), logits)

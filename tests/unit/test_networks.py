@@ -29,7 +29,8 @@ def test_the_faithful_presets_have_the_published_kind_of_size(name, parameters):
 
 
 @pytest.mark.parametrize(
-    ("name", "axis", "expected"), [("iso", 0, 181), ("iso", 2, 181), ("aniso", 0, 181), ("aniso", 2, 63), ("small", 1, 77)]
+    ("name", "axis", "expected"),
+    [("iso", 0, 181), ("iso", 2, 181), ("aniso", 0, 181), ("aniso", 2, 63), ("small", 1, 77)],
 )
 def test_the_receptive_field_is_as_computed(name, axis, expected):
     assert reach(name, axis, 199) == expected

@@ -230,6 +230,8 @@ def test_a_manifest_is_json_beside_its_results(tmp_path: Path):
         {"graph cut": "not installed"},
         3,
         [],
+        {"agent": 1.0},
+        "k",
     )
     manifest.write(tmp_path / "m.json")
     content = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
