@@ -143,9 +143,13 @@ def _nearest(numbers: npt.NDArray[Any], index: npt.NDArray[np.intp], spacing: Sp
 
 
 def at_least(box: Box, side_mm: float, spacing: Spacing, shape: Index) -> Box:
-    """Widened evenly where a side is shorter than `side_mm`, cut at the volume."""
-    short = [max(0.0, side_mm - n * s) for n, s in zip(box.shape, spacing, strict=True)]
-    return box.grown([math.ceil(mm / 2 / s) for mm, s in zip(short, spacing, strict=True)], shape)
+    """Widened evenly where a side is shorter than `side_mm`; what the volume cuts off is made up on the other side."""
+    while True:
+        short = [max(0.0, side_mm - n * s) for n, s in zip(box.shape, spacing, strict=True)]
+        wider = box.grown([math.ceil(mm / 2 / s) for mm, s in zip(short, spacing, strict=True)], shape)
+        if wider == box:
+            return box
+        box = wider
 
 
 def grown(box: Box, shape: Index) -> Box:
