@@ -12,11 +12,15 @@ from medseg_rl.evaluation.cases import (
 )
 from medseg_rl.evaluation.methods import Method, parse_method
 from medseg_rl.evaluation.records import Record, read_records, write_records
+from medseg_rl.evaluation.report import write_report
+from medseg_rl.evaluation.run import Evaluation, EvaluationConfig, evaluate
 from medseg_rl.evaluation.turns import Plan, Turn, drive
 from medseg_rl.evaluation.validation import validation_curve
 
 __all__ = [
+    "Evaluation",
     "EvaluationCase",
+    "EvaluationConfig",
     "Method",
     "Plan",
     "Record",
@@ -24,10 +28,12 @@ __all__ = [
     "Turn",
     "drive",
     "empty_start_side_mm",
+    "evaluate",
     "load_evaluation_case",
     "load_evaluation_cases",
     "parse_method",
     "read_records",
     "validation_curve",
     "write_records",
+    "write_report",
 ]

@@ -22,7 +22,7 @@ PACKAGES = ("medseg-rl", "numpy", "scipy", "numba", "edt", "connected-components
 
 @dataclass(frozen=True)
 class Manifest:
-    """The fields of evaluation protocol section 9. Paths in `command` are relative to data root or working folder.
+    """Evaluation protocol section 9, and four fields more. Paths in `command` are relative to the data root.
 
     `failures`: one entry a run that ended in a time-out, a crash or an invalid mask. `not_run`: method to reason.
     """
@@ -37,7 +37,7 @@ class Manifest:
     weights_hash: Mapping[str, str | None]
     train_seeds: Mapping[str, int | None]
     robot: str
-    robot_version: int
+    robot_version: str
     robot_seeds: Sequence[int]
     packages: Mapping[str, str]
     machine: Mapping[str, Any]
@@ -48,6 +48,8 @@ class Manifest:
     not_run: Mapping[str, str]
     cases: int
     empty_references: Sequence[str]
+    respected_at_end: Mapping[str, float | None]
+    code_hash: str
 
     def write(self, path: Path) -> None:
         """As JSON, atomically."""
@@ -66,6 +68,14 @@ def source_state(folder: Path | None = None) -> tuple[str | None, bool | None]:
     commit = _git(where, "rev-parse", "HEAD")
     status = _git(where, "status", "--porcelain")
     return (commit, bool(status)) if commit is not None and status is not None else (None, None)
+
+
+def source_hash() -> str:
+    """SHA-256 over the library's own files, the command line left out: results of other code must not be mixed."""
+    root = Path(__file__).resolve().parents[1]
+    files = [path for path in root.rglob("*.py") if "cli" not in path.relative_to(root).parts]
+    digests = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return canonical_hash(digests)
 
 
 def installed_packages(names: Sequence[str] = PACKAGES) -> dict[str, str]:

@@ -43,6 +43,10 @@ class Method:
 
         return load_bundle(options["model"]).refiner(options.get("device", "cpu"))
 
+    def refinement_steps(self, steps: int) -> int:
+        """Refinement steps of an interaction, where a network takes `steps`: one pass or none without one."""
+        return {"bundle": steps, AUTOMATIC: 0, "enforce_only": 0}.get(self.kind, 1)
+
 
 def parse_method(text: str) -> Method:
     """`[NAME=]KIND[:OPTION=VALUE,...]`, such as `paint_ball:radius_mm=4`; any other KIND is a bundle's name or folder.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -74,7 +74,7 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for record in records:
-            writer.writerow([_to_text(getattr(record, name)) for name in COLUMNS])
+            writer.writerow(row_of(record))
 
 
 def read_records(path: Path) -> list[Record]:
@@ -87,11 +87,19 @@ def read_records(path: Path) -> list[Record]:
     if not rows or tuple(rows[0]) != COLUMNS:
         raise InputFileError(f"{path} has not the columns of a result file; write it with medseg-rl evaluate")
     try:
-        return [
-            Record(**{n: _from_text(text, _TYPES[n]) for n, text in zip(COLUMNS, row, strict=True)}) for row in rows[1:]
-        ]
+        return [record_of(row) for row in rows[1:]]
     except ValueError as error:
         raise InputFileError(f"{path} has a row that is cut or not a number ({error}); evaluate again") from error
+
+
+def row_of(record: Record) -> list[str]:
+    """The fields as the file holds them."""
+    return [_to_text(getattr(record, name)) for name in COLUMNS]
+
+
+def record_of(row: Sequence[str]) -> Record:
+    """The record of a row of the file. Raises ValueError where a field is missing or no number."""
+    return Record(**{name: _from_text(text, _TYPES[name]) for name, text in zip(COLUMNS, row, strict=True)})
 
 
 def _to_text(value: object) -> str:

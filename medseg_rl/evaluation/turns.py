@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from medseg_rl.errors import Cancelled
 from medseg_rl.evaluation.cases import EvaluationCase
-from medseg_rl.evaluation.records import CRASH, INVALID, NO_CLICK_LEFT, OK, TIMEOUT
+from medseg_rl.evaluation.records import CRASH, INVALID, OK, TIMEOUT
 from medseg_rl.hints.clicks import Click
 from medseg_rl.hints.robots import Robot, robot_rng
 from medseg_rl.interaction import InteractionConfig
@@ -99,11 +99,6 @@ def drive(
         if turn.status != OK:
             return
         mask = turn.mask
-
-
-def carried_forward(turn: Turn, number: int) -> Turn:
-    """The last turn as the result of a later interaction that did not take place."""
-    return replace(turn, number=number, n_new=0, status=NO_CLICK_LEFT if turn.status == OK else turn.status)
 
 
 def _interact(
