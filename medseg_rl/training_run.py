@@ -30,6 +30,7 @@ from medseg_rl.training_scenes import TrainingCase
 
 RECORD = "run.json"  # written last; its lock keeps a second process out of the folder
 STEPS = 3  # refinement steps a click of the finished agent, as trained with
+TIMED = "latency_ms"  # not in the bundle: the same run gives the same bundle, to the byte
 
 Stage = Callable[[str, int, int], None]
 
@@ -162,7 +163,7 @@ def _settings(agent: TrainedAgent) -> AgentSettings:
 def _card(name: str, dataset: Dataset, target: Target, cases: list[TrainingCase], agent: TrainedAgent) -> BundleCard:
     modality = next((case.modality for case in dataset.cases("train", target) if case.modality), None)
     spacings = [length for case in cases for length in case.spacing]
-    figures = {f"validation_{key}": round(value, 4) for key, value in agent.best.items()}
+    figures = {f"validation_{key}": round(value, 4) for key, value in agent.best.items() if key != TIMED}
     targets = [text for value, text in dataset.labels.items() if value and (target == WHOLE or value in target)]
     lines = [
         f"# {name}",
