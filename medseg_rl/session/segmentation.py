@@ -59,7 +59,8 @@ class SegmentationSession:
         active: int | None = None,
         undo_bytes: int = DEFAULT_CAP_BYTES,
     ) -> None:
-        """`refiner`: one, or a callable that loads it at the first model action. `label_map`: accepted masks.
+        """`refiner`: one, or a callable that loads it at the first model action. `label_map`: accepted masks. `active`:
+        value of the label to begin with, added to the table if it is new; the first one of the table unless given.
 
         Raises GeometryError when `label_map` lies on another grid.
         """
@@ -73,9 +74,10 @@ class SegmentationSession:
         self._arrays = CaseArrays(self._working.shape, accepted)
         table = labels or LabelMap()
         table = table if accepted is None else table.completed(accepted)
-        self._ledger = Ledger(table if table.labels else table.adding())
-        self.active_label = self._ledger.labels.values[0] if active is None else active
-        self._name(self.active_label)
+        if (active is None and not table.labels) or (active is not None and active not in table):
+            table = table.adding(value=active)
+        self._ledger = Ledger(table)
+        self.active_label = table.values[0] if active is None else active
 
     @classmethod
     def open(cls, path: str | PathLike[str], refiner: Refiner | Callable[[], Refiner], **options: Any) -> Self:

@@ -29,7 +29,7 @@ def click_turn(new_clicks: tuple[Click, ...], *, asked: bool = False) -> Run:
 
     def run(snapshot: Snapshot, cancel: Cancel, progress: Progress | None) -> Outcome:
         turn = turn_input(snapshot, snapshot.work, new_clicks, snapshot.extent, asked=asked)
-        result = take_turn(turn, snapshot.refiner.get(), snapshot.config, cancel=cancel, progress=progress)
+        result = take_turn(turn, snapshot.refiner, snapshot.config, cancel=cancel, progress=progress)
         if not result.stored:
             return "", None, snapshot.work, result.report
         work = snapshot.work.with_turn(OpenTurn("refine" if asked else "click", new_clicks, result.delta))
@@ -104,7 +104,7 @@ def _replayed(
 ) -> LabelWork:
     """`work` after that turn was run again on the snapshot's percent, which is changed in place."""
     given = turn_input(snapshot, work, turn.clicks, extent, asked=turn.kind == "refine")
-    result = take_turn(given, snapshot.refiner.get(), snapshot.config, cancel=cancel, progress=progress)
+    result = take_turn(given, snapshot.refiner, snapshot.config, cancel=cancel, progress=progress)
     if result.delta is not None:
         result.delta.apply(snapshot.percent)
         extent.follow(result.delta)

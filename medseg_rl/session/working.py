@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.preprocessing import normalise_intensity
-from medseg_rl.refiner import Refiner
+from medseg_rl.refiner import Percent, RefinementRequest, Refiner, never_cancelled, no_preview
 from medseg_rl.volume import AxisOrder, Box, Index, Volume
 
 
@@ -41,17 +41,12 @@ class WorkingImage:
 
 
 class LazyRefiner:
-    """A refiner, or a callable that loads one at the first model action; loaded once."""
+    """A refiner that loads the real one, from a callable, at its first refinement; loaded once, by any thread."""
 
     def __init__(self, source: Refiner | Callable[[], Refiner]) -> None:
         self._source = source
         self._lock = threading.Lock()
         self._refiner: Refiner | None = None
-
-    @property
-    def loaded(self) -> Refiner | None:
-        """The refiner, or None before the first action."""
-        return self._refiner
 
     def get(self) -> Refiner:
         """The refiner, loaded now if it was not."""
@@ -61,6 +56,25 @@ class LazyRefiner:
                 ready = hasattr(source, "refine") and not isinstance(source, type)
                 self._refiner = source if ready else source()
             return self._refiner
+
+    @property
+    def name(self) -> str:
+        """That of the real one."""
+        return self.get().name
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the real one."""
+        return self.get().describe()
+
+    def refine(
+        self,
+        request: RefinementRequest,
+        *,
+        cancel: Callable[[], bool] = never_cancelled,
+        preview: Callable[[Percent], None] = no_preview,
+    ) -> Percent:
+        """What the real one answers."""
+        return self.get().refine(request, cancel=cancel, preview=preview)
 
 
 def box_in_file_order(box: Box, order: AxisOrder, working_shape: Index) -> Box:
