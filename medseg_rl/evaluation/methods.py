@@ -59,7 +59,7 @@ def parse_method(text: str) -> Method:
         return Method(name or spec.rstrip("/").rpartition("/")[2], "bundle", (("model", spec),))
     if kind == "bundle":
         return Method(name or tail.rstrip("/").rpartition("/")[2], kind, (("model", tail),))
-    return Method(name or spec, kind, _numbers(kind, tail))
+    return Method(name or spec.replace(",", " "), kind, _numbers(kind, tail))
 
 
 def _split_name(text: str) -> tuple[str, str, str]:

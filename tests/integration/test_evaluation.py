@@ -1,5 +1,6 @@
 """The evaluation on small synthetic data sets: robots drive the real session, results are files."""
 
+import csv
 import json
 import os
 import signal
@@ -216,10 +217,9 @@ CONFIG = EvaluationConfig(
 )
 
 
-def without_times(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    column = lines[0].split(",").index("latency_ms")
-    return [",".join(cell for place, cell in enumerate(line.split(",")) if place != column) for line in lines]
+def without_times(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: text for name, text in row.items() if name != "latency_ms"} for row in csv.DictReader(file)]
 
 
 def test_every_method_case_and_click_has_its_row(dataset: Dataset, tmp_path: Path):
