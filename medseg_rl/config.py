@@ -55,6 +55,11 @@ def run_config(preset: str = "product", file: Path | None = None, changes: Itera
     config = changed(RunConfig(), PRESETS[preset], where=f"preset {preset}")
     if file is not None:
         config = changed(config, _read_toml(file), where=str(file))
+    return with_changes(config, changes)
+
+
+def with_changes(config: Config, changes: Iterable[str]) -> Config:
+    """A frozen dataclass after single changes such as "learner.discount=0.9"."""
     for change in changes:
         config = changed(config, _parse_change(change), where=f'"{change}"')
     return config

@@ -27,6 +27,10 @@ DataOption = Annotated[
     Path | None,
     typer.Option(help="Folder of data sets; MEDSEG_RL_DATA stands for it.", show_default=False),
 ]
+DatasetOption = Annotated[str, typer.Option(help="Data set: a folder in the data folder.")]
+ChangesOption = Annotated[
+    list[str] | None, typer.Option("--set", help="One setting as NAME=VALUE; repeat it.", show_default=False)
+]
 TargetOption = Annotated[
     str, typer.Option(help='What is to be segmented: "whole" (every label), or label values such as "1" or "1,2".')
 ]
@@ -50,3 +54,11 @@ def parse_target(text: str) -> Literal["whole"] | tuple[int, ...]:
         return tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError:
         raise typer.BadParameter(f'"{text}" is neither "whole" nor label values such as "1,2"') from None
+
+
+def find_dataset(data: Path | None, dataset: str) -> Path:
+    """The folder `dataset` of the data folder, or the data folder itself where that is a data set."""
+    from medseg_rl.dataset import find_data_root
+
+    root = find_data_root(data)
+    return root if (root / "dataset.json").is_file() else root / dataset

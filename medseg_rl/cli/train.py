@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medseg_rl.cli.options import DataOption, TargetOption, parse_target
+from medseg_rl.cli.options import ChangesOption, DataOption, DatasetOption, TargetOption, find_dataset, parse_target
 from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, progress
 from medseg_rl.errors import Cancelled
 
@@ -25,17 +25,18 @@ def train(
         Path, typer.Option("--output", "-o", help="Run folder: checkpoints, TensorBoard, bundle.", show_default=False)
     ],
     data: DataOption = None,
-    dataset: Annotated[str, typer.Option(help="Data set: a folder in the data folder.")] = "hippocampus",
+    dataset: DatasetOption = "hippocampus",
     target: TargetOption = "whole",
     preset: Annotated[str, typer.Option(help='"product", "small", or "itermrl" (the published setting).')] = "product",
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.", show_default=False)] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, such as training.updates=500.", show_default=False)
-    ] = None,
+    changes: ChangesOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle.", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train voxel agents and their automatic start; write a bundle below the run folder."""
+    """Train voxel agents and their automatic start; write a bundle below the run folder.
+
+    --set changes a setting, such as training.updates=500, training.learner.discount=0.9, automatic.seed=2.
+    """
     from medseg_rl.config import run_config
 
     wanted = parse_target(target)
@@ -61,11 +62,3 @@ def train(
     print(f"{bundle.folder}: bundle {bundle.name}")
     for key, value in figures.items():
         print(f"  {key}: {value}")
-
-
-def find_dataset(data: Path | None, dataset: str) -> Path:
-    """The folder `dataset` of the data folder, or the data folder itself where that is a data set."""
-    from medseg_rl.dataset import find_data_root
-
-    root = find_data_root(data)
-    return root if (root / "dataset.json").is_file() else root / dataset

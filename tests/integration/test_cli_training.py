@@ -167,3 +167,42 @@ def test_a_wrong_setting_is_refused_before_the_training(
     assert answer.code == code, answer.stderr
     assert says in answer.stderr
     assert not (desk.folder / "run").exists()
+
+
+def test_evaluation_writes_rows_tables_and_curves(desk: Desk, data: Path, finished: Path) -> None:
+    folder = desk.folder / "evaluation"
+    arguments = ("evaluate", "--data", data, "--dataset", "balls", "--output", folder, "--clicks", 2, "--limit", 1)
+    methods = ("--method", f"agent={answer_of(finished)['bundle']}", "--method", "paint_ball:radius_mm=2")
+    starts = ("--start", "A", "--start", "B", "--starts", finished / "starts")
+    answer = desk.run(*arguments, *methods, *starts, "--json")
+    assert answer.code == 0, answer.stderr
+    assert [Path(row).name for row in answer.json["rows"]] == [
+        "balls_val_whole_A_primary_common.csv",
+        "balls_val_whole_B_primary_common.csv",
+    ]
+    assert answer.json["failures"] == []
+    tables = (folder / "tables.md").read_text()
+    assert "agent" in tables
+    assert "paint_ball" in tables
+    manifest = json.loads(Path(answer.json["manifests"][0]).read_text())
+    assert manifest["weights_hash"]["agent"]
+    assert len(list(folder.glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--method", "liver"), 6, "liver"),
+        (("--method", "paint_ball:size=3"), 3, "size"),
+        (("--method", "paint_ball", "--robot", "jane"), 3, "jane"),
+        (("--method", "paint_ball", "--start", "A"), 3, "start A"),
+        (("--method", "paint_ball", "--method", "paint_ball"), 3, "different names"),
+    ],
+)
+def test_a_wrong_evaluation_is_refused_with_the_way_out(
+    desk: Desk, data: Path, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    answer = desk.run("evaluate", "--data", data, "--dataset", "balls", "-o", desk.folder / "out", *arguments)
+    assert answer.code == code, answer.stderr
+    assert says in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1

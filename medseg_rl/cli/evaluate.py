@@ -1,0 +1,85 @@
+"""`medseg-rl evaluate`: simulated users drive the session with each method; tables and curves of Dice by click."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg_rl.cli.options import ChangesOption, DataOption, DatasetOption, TargetOption, find_dataset, parse_target
+from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, progress
+
+STOPPED = "stopping after this click; finished cases are kept and the same command goes on"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command("evaluate")(evaluate)
+
+
+@guarded
+def evaluate(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for rows, manifests, tables, curves.", show_default=False)
+    ],
+    method: Annotated[
+        list[str],
+        typer.Option(
+            help="[NAME=]automatic, enforce_only, paint_ball:radius_mm=4, geodesic_threshold, or a bundle; repeat it.",
+            show_default=False,
+        ),
+    ],
+    data: DataOption = None,
+    dataset: DatasetOption = "hippocampus",
+    target: TargetOption = "whole",
+    split: Annotated[str, typer.Option(help="train, val or test. Tune on val; run test once.")] = "val",
+    start: Annotated[
+        list[str] | None,
+        typer.Option(help="A automatic (needs --starts), B empty, C corrupted reference; repeat it.  [default: B]"),
+    ] = None,
+    starts: Annotated[
+        Path | None, typer.Option(help="Automatic starts: the folder starts of a training run.", show_default=False)
+    ] = None,
+    robot: Annotated[list[str] | None, typer.Option(help="Simulated user; repeat it.  [default: primary]")] = None,
+    clicks: Annotated[
+        int | None, typer.Option(min=1, help="Turns after the start; the robot's own by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first cases alone, for a trial.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes side by side; latencies compare with 1 alone.")] = 1,
+    changes: ChangesOption = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Method the others are tested against in the tables.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let simulated users click on every case of a split with each method; finished cases are not run again.
+
+    --set changes a rule, such as roi=product, guard_mm=40, steps=1, enforce_clicks=false, robot_seeds=[0,1], threads=2.
+    """
+    from medseg_rl.config import changed, with_changes
+    from medseg_rl.dataset import load_dataset
+    from medseg_rl.evaluation import EvaluationConfig, parse_method, write_report
+    from medseg_rl.evaluation import evaluate as run
+
+    methods = tuple(parse_method(text) for text in method)
+    shared = EvaluationConfig(
+        methods, target=parse_target(target), starts=starts, interactions=clicks, limit=limit, jobs=jobs
+    )
+    shared = with_changes(shared, changes or ())
+    done = []
+    with interruptible(STOPPED) as cancel, progress("reading the data set") as bar:
+        cases = load_dataset(find_dataset(data, dataset))
+        for kind, user in [(kind, user) for kind in start or ["B"] for user in robot or ["primary"]]:
+            bar.rename(f"start {kind}, robot {user}")
+            config = changed(shared, {"split": split, "start": kind, "robot": user}, where="evaluate")
+            done.append(run(cases, config, output, command=sys.argv, progress=bar.show, cancel=cancel))
+    report = write_report(output, reference=reference)
+    failures = [failure for evaluation in done for failure in evaluation.failures]
+    if as_json:
+        files = {"rows": [e.csv for e in done], "manifests": [e.manifest for e in done], "report": report}
+        print_json({**files, "failures": failures})
+        return
+    print(report[0].read_text(encoding="utf-8"))
+    print(f"Rows, manifests and curves are in {output}; {len(failures)} interaction(s) failed.")
