@@ -28,7 +28,7 @@ class RefinementRequest:
 
     `image`: float32, normalised by the statistics of the whole volume. `percent`: the live state before. `clicks`: all
     clicks so far inside the region, oldest first, indices counted from its corner; the last `n_new_clicks` are this
-    interaction's. `held_voxels`: True where nothing may change (locked labels, beyond the guard). `steps`: refinement steps.
+    interaction's. `held_voxels`: True where nothing may change (locked labels, beyond the guard). `steps`: how many.
     `hard_clicks`: False asks for clicked voxels as the refiner's own decisions leave them, so that the caller can count
     how often they agree with the click before it writes the labels; between steps they are hard either way.
     """
