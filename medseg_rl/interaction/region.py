@@ -98,13 +98,17 @@ def common_region(
     return at_least(box if around is None else box.union(around), LEAST_SIDE_MM, spacing, shape)
 
 
-def product_region(mask: Mask, mask_start: Index, new_clicks: Sequence[Click], spacing: Spacing, shape: Index) -> Box:
+def product_region(
+    mask: Mask | None, mask_start: Index, new_clicks: Sequence[Click], spacing: Spacing, shape: Index
+) -> Box:
     """New clicks and the parts of the mask they touch or lie nearest to, + 10 mm, at least 32 mm wide.
 
-    `mask`: part of the volume from index `mask_start` on, at least all that counts. Without new clicks: the whole mask.
+    `mask`: part of the volume from index `mask_start` on, at least all that counts; None for an empty one. Without new
+    clicks: the whole mask.
     """
     boxes = [_box_of(new_clicks)] if new_clicks else []
-    boxes += [box.shifted(mask_start) for box in _parts(mask, mask_start, new_clicks, spacing)]
+    if mask is not None:
+        boxes += [box.shifted(mask_start) for box in _parts(mask, mask_start, new_clicks, spacing)]
     box = boxes[0]
     for other in boxes[1:]:
         box = box.union(other)

@@ -149,9 +149,11 @@ def _first_region(turn: TurnInput, config: InteractionConfig, radius: float | No
     within = turn.reach(config)
     if config.roi != "product":
         return within
-    mask = turn.percent[within.slices] > MASK_THRESHOLD
-    clicks = turn.clicks if turn.mask_box is None else turn.new_clicks
-    box = product_region(mask, within.start, clicks, turn.spacing, turn.shape)
+    if turn.mask_box is None:
+        return product_region(None, within.start, turn.new_clicks or turn.clicks, turn.spacing, turn.shape)
+    part = turn.mask_box.intersection(within)
+    mask = turn.percent[part.slices] > MASK_THRESHOLD
+    box = product_region(mask, part.start, turn.new_clicks, turn.spacing, turn.shape)
     # Beyond the guard everything is held: seeing ten millimetres of it is enough.
     return box if radius is None else box.intersection(guard_box(turn.new_clicks, radius, turn.spacing, turn.shape))
 

@@ -126,7 +126,7 @@ class CaseArrays:
         part = None if self._occupied is None else self._occupied.intersection(area)
         if part is None or part.voxels == 0 or len(table.labels) == 1:
             return no_locks
-        copy = np.zeros_like(self.labels)
+        copy = np.zeros(self.shape, self.labels.dtype)  # untouched memory; zeros_like would write all of it
         copy[part.slices] = self.labels[part.slices]
 
         def locked(box: Box) -> npt.NDArray[np.bool_] | None:
