@@ -13,10 +13,29 @@ from medseg_rl.refiners.enforce_only import EnforceOnly
 from medseg_rl.refiners.geodesic_threshold import GeodesicThreshold
 from medseg_rl.refiners.paint_ball import PaintBall
 
+
+def untrained_agent(policy: str) -> Refiner:
+    """Voxel agents with random weights: whatever they decide, the rules hold."""
+    import torch
+
+    from medseg_rl.agent.networks import build_network
+    from medseg_rl.agent.policy import build_policy
+    from medseg_rl.agent.refine import VoxelAgentRefiner
+    from medseg_rl.hints.maps import HintConfig
+
+    torch.manual_seed(7)
+    decides = build_policy(policy)
+    network = build_network("two_scale", actions=decides.outputs)
+    return VoxelAgentRefiner(network, decides, hints=HintConfig(), name=policy)
+
+
 BUILDERS: dict[str, Callable[[], Refiner]] = {
     "enforce_only": EnforceOnly,
     "paint_ball": lambda: PaintBall(4.0),
     "geodesic_threshold": GeodesicThreshold,
+    "adjustment": lambda: untrained_agent("adjustment"),
+    "twin_a": lambda: untrained_agent("twin_a"),
+    "twin_b": lambda: untrained_agent("twin_b"),
 }
 FOREGROUND, BACKGROUND = ClickLabel.FOREGROUND, ClickLabel.BACKGROUND
 SHAPE = (18, 20, 12)

@@ -31,6 +31,7 @@ from medseg_rl.evaluation import (
     write_report,
 )
 from medseg_rl.evaluation.cases import corrupted_start
+from medseg_rl.evaluation.tuning import GRIDS, Trial, best_method, read_trials, tune, write_trials
 from medseg_rl.hints.clicks import ClickLabel
 from medseg_rl.hints.robots import ROBOTS
 from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, never_cancelled, no_preview
@@ -358,3 +359,29 @@ def test_a_missing_bundle_is_refused_before_any_case(dataset: Dataset, tmp_path:
 def test_a_folder_without_results_has_no_report(tmp_path: Path):
     with pytest.raises(InputFileError, match="no result file"):
         write_report(tmp_path)
+
+
+# ---- tuning --------------------------------------------------------------------------------------------------------
+
+
+def test_tuning_tries_the_same_number_for_every_method_and_keeps_all(tmp_path: Path):
+    assert {len(grid) for starts in GRIDS.values() for grid in starts.values()} == {8}
+    trials = tune([case_in_memory()], "paint_ball", "A", plan=replace(WHOLE, interactions=2))
+    write_trials(tmp_path / "tuning.json", trials)
+    assert len(trials) == 8
+    assert read_trials(tmp_path / "tuning.json") == trials
+
+
+def test_the_parameter_set_of_highest_auc_is_chosen_under_the_plain_name():
+    trials = [
+        Trial("paint_ball", start, f"radius_mm={radius}", {"auc": auc})
+        for start, radius, auc in (("A", 2, 0.5), ("A", 4, 0.7), ("A", 6, 0.7), ("B", 8, 0.9))
+    ]
+    assert best_method(trials, "paint_ball", "A") == replace(parse_method("paint_ball:radius_mm=4"), name="paint_ball")
+    with pytest.raises(InputFileError, match="tune first"):
+        best_method(trials, "geodesic_threshold", "A")
+
+
+def test_a_method_without_a_grid_is_refused():
+    with pytest.raises(InputFileError, match="no grid"):
+        tune([case_in_memory()], "enforce_only", "A", plan=WHOLE)
