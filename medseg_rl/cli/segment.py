@@ -19,6 +19,7 @@ from medseg_rl.cli.options import (
     TimePointOption,
     TransformOption,
     check_mask_output,
+    check_memory,
 )
 from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, progress, stop_if, warn
 from medseg_rl.errors import ClickError, InputFileError
@@ -71,6 +72,7 @@ def segment(
     mask_file = Path(start) if start not in (AUTOMATIC, EMPTY) else None
     check_mask_output(output, [image, clicks, *([mask_file] if mask_file else [])])
     volume = read_volume(image, time_point=time_point, prefer=transform)
+    check_memory(image, volume)
     world_clicks = read_clicks(clicks)
     to_index(volume, world_clicks)  # refuses a click outside before anything slow begins
     by_label = _by_label(world_clicks, label)
@@ -125,6 +127,7 @@ def predict(
 
     check_mask_output(output, [image])
     volume = read_volume(image, time_point=time_point, prefer=transform)
+    check_memory(image, volume)
     model = load_bundle(bundle)
     warnings = _warn(volume, model)
     began = time.perf_counter()

@@ -134,6 +134,13 @@ def test_dimensions_that_the_file_cannot_hold(desk: Desk) -> None:
     refused(desk.segment(), 3, "image.nii.gz")
 
 
+def test_a_volume_that_the_memory_cannot_hold(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    import medseg_rl.cli.options as options
+
+    monkeypatch.setattr(options, "free_memory_gb", lambda: 0.0001)
+    refused(desk.segment(), 3, "24 x 22 x 20", "0.0 GB are free", "crop")
+
+
 def test_a_bundle_that_is_not_there(desk: Desk) -> None:
     refused(desk.segment("--bundle", "liver"), 6, "liver", "untrained")
 
