@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import medseg_rl.interaction.turn as turn_module
@@ -302,13 +302,12 @@ def test_the_sign_guard_lets_object_clicks_remove_only_what_is_near():
     assert np.array_equal(now, expected)
 
 
-@given(
-    st.sampled_from(["product", "common", "whole"]),
-    st.sampled_from([None, 6.0, 40.0]),
-    st.integers(0, 2),
-    st.booleans(),
-    st.tuples(st.integers(0, 59), st.integers(0, 49), st.integers(0, 39)),
-)
+@pytest.mark.parametrize("roi", ["product", "common"])
+@pytest.mark.parametrize("radius", [None, 6.0, 40.0])
+@pytest.mark.parametrize("growths", [0, 2])
+@pytest.mark.parametrize("empty", [False, True])
+@given(index=st.tuples(st.integers(0, 59), st.integers(0, 49), st.integers(0, 39)))
+@settings(max_examples=5)
 def test_a_turn_reads_nothing_beyond_its_reach(roi, radius, growths, empty, index):
     config = InteractionConfig(
         roi=roi, edit_radius_mm=radius, max_growths=growths, empty_start_side_mm=40.0, roi_cap_voxels=20_000
@@ -465,11 +464,23 @@ def test_two_levels_keep_locks_guard_and_clicks():
     new = (OBJECT_CLICK, Click((30, 28, 20), BACKGROUND))
     turn = given_turn(*new, mask=ball(CENTRE, 4) & ~locked, locked=locked)
     config = InteractionConfig(roi="whole", roi_cap_voxels=20_000, edit_radius_mm=15.0)
-    result = take_turn(turn, Fake(flood), config)
+    fake = Fake(flood)
+    result = take_turn(turn, fake, config)
     expected = (ball(CENTRE, 15) | ball((30, 28, 20), 15)) & ~locked
     expected[30, 28, 20] = False
     assert result.report.levels == 2
+    assert all((request.percent[request.held_voxels] == 1).all() for request in fake.requests[1:])
     assert np.array_equal(mask_after(turn, result), expected)
+
+
+def test_where_a_new_click_lies_the_fine_level_always_looks():
+    def fine_level_alone(request):
+        return drain(request) if request.spacing == (1.0, 1.0, 1.0) and request.n_new_clicks else keep(request)
+
+    turn = given_turn(OBJECT_CLICK, mask=np.ones(SHAPE, bool))  # no edge and no doubt anywhere
+    config = InteractionConfig(roi="whole", roi_cap_voxels=20_000, edit_radius_mm=None)
+    removed = ~mask_after(turn, take_turn(turn, Fake(fine_level_alone), config))
+    assert 0 < removed.sum() < 0.5 * removed.size
 
 
 @given(st.tuples(*[st.integers(1, 130)] * 3), st.integers(8, 64))

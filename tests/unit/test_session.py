@@ -443,10 +443,11 @@ def test_the_undo_list_of_a_session_keeps_to_its_bytes_and_the_newest_entry():
     assert not session.mask[34, 18, 16]
 
 
-def test_deleting_a_click_of_the_open_proposal_gives_what_the_rest_alone_would_have_given():
+@pytest.mark.parametrize("radius", [None, 3.5])  # with a guard that is off as long as the mask is empty
+def test_deleting_a_click_of_the_open_proposal_gives_what_the_rest_alone_would_have_given(radius):
     clicks = [Click((12, 18, 16), OBJECT), Click((20, 18, 16), OBJECT), Click((16, 22, 16), BACKGROUND)]
     for number in range(3):
-        whole, rest = started(Leaning()), started(Leaning())
+        whole, rest = (started(Leaning(), InteractionConfig(edit_radius_mm=radius)) for _ in range(2))
         for click in clicks:
             whole.click_voxels([click])
         for click in clicks[:number] + clicks[number + 1 :]:
