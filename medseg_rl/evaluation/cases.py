@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from medseg_rl.automatic.starts import Starts
 from medseg_rl.dataset import WHOLE, Case, Dataset, Target
 from medseg_rl.errors import GeometryError, InputFileError
 from medseg_rl.refiner import Percent
 from medseg_rl.volume import Box, Spacing, Volume
+
+if TYPE_CHECKING:
+    from medseg_rl.automatic.starts import Starts
 
 StartKind = Literal["A", "B", "C"]  # automatic, empty, corrupted reference
 BINARY_OBJECT, BINARY_BACKGROUND = 90, 10  # a wrong binary start must stay correctable

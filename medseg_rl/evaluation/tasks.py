@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medseg_rl import metrics
 from medseg_rl.dataset import Case, Target, target_name
@@ -20,6 +20,12 @@ from medseg_rl.evaluation.turns import Plan, Turn, drive
 from medseg_rl.hints.robots import ROBOTS
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.refiner import Refiner, never_cancelled
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from medseg_rl.automatic.starts import Starts
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,9 @@ def finished(task: Task) -> TaskResult | None:
 
 def run_task(task: Task, cancel: Callable[[], bool] = never_cancelled) -> TaskResult:
     """Do the task, store its result, return it. Raises `Cancelled`, and what reading the case or the weights raises."""
-    refiner = _refiner(task.method, task.threads)
-    from medseg_rl.automatic.starts import load_starts
-
-    starts = None if task.starts is None else load_starts(task.starts)
-    case = load_evaluation_case(task.case, task.target, task.start, starts)
+    case = load_evaluation_case(task.case, task.target, task.start, _starts(task))
     memory = PeakMemory() if task.measure_memory else None
+    refiner = _refiner(task.method, task.threads)
     records: list[Record] = []
     turns = drive(case, refiner, ROBOTS[task.robot](), task.plan, cancel=cancel, alarm=True)
     before = next(turns)
@@ -125,6 +128,14 @@ def _refiner(method: Method, threads: int) -> Refiner | None:
         if torch is not None:
             torch.set_num_threads(threads)
     return _loaded[method]
+
+
+def _starts(task: Task) -> Starts | None:
+    if task.starts is None:
+        return None
+    from medseg_rl.automatic.starts import load_starts  # its package loads torch
+
+    return load_starts(task.starts)
 
 
 def _record(task: Task, turn: Turn, scores: Scores, far: metrics.FarChange | None, memory: PeakMemory | None) -> Record:

@@ -287,6 +287,17 @@ def test_processes_side_by_side_give_the_rows_of_one(dataset: Dataset, tmp_path:
     assert without_times(two.csv) == without_times(one.csv)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_case_that_cannot_be_read_ends_the_run_in_one_line(dataset: Dataset, tmp_path: Path, jobs: int):
+    broken = replace(dataset.all_cases[4], image_path=tmp_path / "gone.nii.gz")
+    cases = (*dataset.all_cases[:4], broken, *dataset.all_cases[5:])
+    altered = replace(dataset, all_cases=cases)
+    vars(altered)["data_hash"] = dataset.data_hash
+    with pytest.raises(InputFileError) as caught:
+        evaluate(altered, replace(CONFIG, methods=CONFIG.methods[:1], jobs=jobs), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_result_of_other_settings_is_not_taken_up(dataset: Dataset, tmp_path: Path):
     first = evaluate(dataset, CONFIG, tmp_path)
     other = evaluate(dataset, replace(CONFIG, interactions=3), tmp_path)
