@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medseg_rl.agent.learner import fast_precision
 from medseg_rl.agent.networks import ActorCritic
 from medseg_rl.agent.policy import Policy
@@ -76,6 +78,7 @@ def train_on(
         if cancel():
             raise Cancelled(f"stopped during {what}; the same command goes on from what was finished")
 
+    torch.set_num_threads(config.training.threads)  # of all stages: sums depend on it in their last digits
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, dataset, config, target)
     with atomic_path(folder / RECORD) as record:
