@@ -65,18 +65,18 @@ def delete_click(number: int) -> Run:
     def run(snapshot: Snapshot, cancel: Cancel, progress: Progress | None) -> Outcome:
         at, within = snapshot.work.turn_of(number)
         old = snapshot.work.turns[at:]
-        percent, extent = snapshot.percent, snapshot.extent.copy()
+        desk = replace(snapshot, percent=_copy(snapshot), extent=snapshot.extent.copy())
         for turn in reversed(old):
             if turn.delta is not None:
-                turn.delta.revert(percent)
-                extent.follow(turn.delta, reverted=True)
+                turn.delta.revert(desk.percent)
+                desk.extent.follow(turn.delta, reverted=True)
         remaining = old[0].clicks[:within] + old[0].clicks[within + 1 :]
         again = (replace(old[0], clicks=remaining), *old[1:])
         work = replace(snapshot.work, turns=snapshot.work.turns[:at])
         for turn in again:
             if turn.clicks or turn.kind == "refine":
-                work = _replayed(snapshot, work, turn, extent, cancel, progress)
-        delta = _overall(percent, old, work.turns[at:])
+                work = _replayed(desk, work, turn, cancel, progress)
+        delta = _overall(desk.percent, old, work.turns[at:])
         if not work.turns:
             work = snapshot.work.discarded()
         return f"Delete click {number + 1}, {snapshot.label_name}", delta, work, _counted(delta)
@@ -94,20 +94,21 @@ def forget_click(number: int) -> Run:
     return run
 
 
-def _replayed(
-    snapshot: Snapshot,
-    work: LabelWork,
-    turn: OpenTurn,
-    extent: MaskExtent,
-    cancel: Cancel,
-    progress: Progress | None,
-) -> LabelWork:
-    """`work` after that turn was run again on the snapshot's percent, which is changed in place."""
-    given = turn_input(snapshot, work, turn.clicks, extent, asked=turn.kind == "refine")
-    result = take_turn(given, snapshot.refiner, snapshot.config, cancel=cancel, progress=progress)
+def _copy(snapshot: Snapshot) -> Percent:
+    """The percent of a snapshot, free to be changed: a job may be run again after it was cancelled."""
+    percent: Percent = np.zeros(snapshot.percent.shape, np.uint8)
+    if snapshot.touched is not None:
+        percent[snapshot.touched.slices] = snapshot.percent[snapshot.touched.slices]
+    return percent
+
+
+def _replayed(desk: Snapshot, work: LabelWork, turn: OpenTurn, cancel: Cancel, progress: Progress | None) -> LabelWork:
+    """`work` after that turn was run again on the percent and extent of `desk`, which are changed in place."""
+    given = turn_input(desk, work, turn.clicks, desk.extent, asked=turn.kind == "refine")
+    result = take_turn(given, desk.refiner, desk.config, cancel=cancel, progress=progress)
     if result.delta is not None:
-        result.delta.apply(snapshot.percent)
-        extent.follow(result.delta)
+        result.delta.apply(desk.percent)
+        desk.extent.follow(result.delta)
     return replace(work, turns=(*work.turns, replace(turn, delta=result.delta)))
 
 

@@ -245,6 +245,22 @@ def test_a_stale_delta_is_refused_and_changes_nothing():
     assert state(session) == before
 
 
+@pytest.mark.parametrize(
+    "action",
+    [PlaceVoxelClicks((Click((22, 18, 16), OBJECT),)), Refine(), DeleteClick(0), Start(lambda: ball(CENTRE, 3))],
+)
+def test_a_job_can_be_run_again_after_it_was_stopped(action):
+    session = started(Leaning())
+    session.click_voxels([Click(CENTRE, OBJECT)])
+    session.click_voxels([Click((28, 18, 16), OBJECT)])
+    job = session.prepare(action)
+    asked = itertools.count()
+    with pytest.raises(Cancelled):
+        job.run(lambda: next(asked) > 0)
+    one, two = job.run().percent, job.run().percent
+    assert (one.box, one.changed, one.old, one.new) == (two.box, two.changed, two.old, two.new)
+
+
 def test_undo_makes_a_running_job_stale():
     session = started()
     session.click_voxels([Click(CENTRE, OBJECT)])
