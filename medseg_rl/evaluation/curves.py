@@ -13,7 +13,7 @@ from medseg_rl.evaluation.runs import Run, group_runs
 from medseg_rl.imageio.atomic import atomic_path
 
 
-def draw_curves(records: Iterable[Record], folder: Path) -> list[Path]:
+def draw_curves(records: Iterable[Record], folder: Path, *, variant: str = "") -> list[Path]:
     """One PNG for each set, structure, start, robot and ROI among `records`; returns the files, atomically written."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # 0.4 s, and only drawing needs it
     from matplotlib.figure import Figure
@@ -34,12 +34,14 @@ def draw_curves(records: Iterable[Record], folder: Path) -> list[Path]:
             (line,) = axes.plot(clicks, median, label=method, linewidth=1.6)
             axes.fill_between(clicks, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
         name, split, structure, start, robot, roi = key
-        title = f"{name} {structure}, {split}, start {start}, robot {robot}, ROI {roi}"
+        title = f"{name} {structure}, {split}, start {start}, robot {robot}, ROI {roi} {variant}".rstrip()
         axes.set(xlabel="clicks", ylabel="Dice", title=title)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
         axes.legend(title="median, quartiles", fontsize="small")
-        path = folder / ("_".join(("dice", *key)).replace("/", "-").replace(" ", "-") + ".png")
+        path = folder / (
+            "_".join(("dice", *key, *filter(None, [variant]))).replace("/", "-").replace(" ", "-") + ".png"
+        )
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=140, metadata={"Software": None})
         paths.append(path)

@@ -12,8 +12,8 @@ from medseg_rl.refiners.enforce_only import EnforceOnly
 from medseg_rl.refiners.geodesic_threshold import GeodesicConfig, GeodesicThreshold
 from medseg_rl.refiners.paint_ball import PaintBall
 
-AUTOMATIC = "automatic"
-KINDS = (AUTOMATIC, "enforce_only", "paint_ball", "geodesic_threshold", "bundle")
+AUTOMATIC, BUNDLE = "automatic", "bundle"
+KINDS = (AUTOMATIC, "enforce_only", "paint_ball", "geodesic_threshold", BUNDLE)
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,18 @@ class Method:
     """A row of a table: `name` is printed, `kind` and `options` say how to build it.
 
     `options` of a bundle: `model` (name or folder), `device`. Of a classical refiner: its parameters. `automatic` has
-    no refiner: it is the start, after 0 clicks.
+    no refiner: it is the start, after 0 clicks. `train_seed`: of the weights, where several share a name.
     """
 
     name: str
     kind: str
     options: tuple[tuple[str, Any], ...] = ()
+    train_seed: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Name and training seed: what tells the methods of an evaluation apart."""
+        return self.name if self.train_seed is None else f"{self.name} seed {self.train_seed}"
 
     def build(self) -> Refiner | None:
         """The refiner, loaded now; None for the start alone. Raises `BundleError` or `InputFileError`."""
@@ -45,21 +51,25 @@ class Method:
 
     def refinement_steps(self, steps: int) -> int:
         """Refinement steps of an interaction, where a network takes `steps`: one pass or none without one."""
-        return {"bundle": steps, AUTOMATIC: 0, "enforce_only": 0}.get(self.kind, 1)
+        return {BUNDLE: steps, AUTOMATIC: 0, "enforce_only": 0}.get(self.kind, 1)
 
 
 def parse_method(text: str) -> Method:
-    """`[NAME=]KIND[:OPTION=VALUE,...]`, such as `paint_ball:radius_mm=4`; any other KIND is a bundle's name or folder.
+    """`[NAME[@SEED]=]KIND[:OPTION=VALUE,...]`, such as `paint_ball:radius_mm=4`; any other KIND is a bundle.
 
-    Raises `InputFileError` naming the option that does not exist or the value that is no number.
+    A bundle is given by name or folder. Several of one NAME with different training seeds, `agent@1=...`, become one
+    row of a table. Raises `InputFileError` naming the option that does not exist or the value that is no number.
     """
-    name, _, spec = text.rpartition("=") if ":" not in text else _split_name(text)
+    given, _, spec = text.rpartition("=") if ":" not in text else _split_name(text)
+    name, _, seed = given.partition("@")
+    if seed and not seed.isdigit():
+        raise InputFileError(f"the training seed in {given!r} must be a number, such as {name}@1")
+    train_seed = int(seed) if seed else None
     kind, _, tail = spec.partition(":")
-    if kind not in KINDS:
-        return Method(name or spec.rstrip("/").rpartition("/")[2], "bundle", (("model", spec),))
-    if kind == "bundle":
-        return Method(name or tail.rstrip("/").rpartition("/")[2], kind, (("model", tail),))
-    return Method(name or spec.replace(",", " "), kind, _numbers(kind, tail))
+    if kind in KINDS and kind != BUNDLE:
+        return Method(name or spec.replace(",", " "), kind, _numbers(kind, tail), train_seed)
+    model = tail if kind == BUNDLE else spec
+    return Method(name or model.rstrip("/").rpartition("/")[2], BUNDLE, (("model", model),), train_seed)
 
 
 def _split_name(text: str) -> tuple[str, str, str]:

@@ -14,7 +14,8 @@ from typing import Any, get_args, get_type_hints
 from medseg_rl.errors import InputFileError
 from medseg_rl.imageio.atomic import atomic_path
 
-OK, NO_CLICK_LEFT, EMPTY_REFERENCE = "ok", "no_click_left", "empty_reference"
+VARIANT_MARK = "__"  # in the name of a result file, before what differs from the main table
+OK, NO_CLICK_LEFT = "ok", "no_click_left"
 TIMEOUT, CRASH, INVALID = "timeout", "crash", "invalid_mask"
 FAILURES = (TIMEOUT, CRASH, INVALID)  # these count as an empty mask from then on
 

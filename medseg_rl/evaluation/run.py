@@ -23,7 +23,7 @@ from medseg_rl.errors import Cancelled, InputFileError, OutputError
 from medseg_rl.evaluation import manifest
 from medseg_rl.evaluation.cases import StartKind, empty_start_side_mm
 from medseg_rl.evaluation.methods import AUTOMATIC, Method
-from medseg_rl.evaluation.records import Record, write_records
+from medseg_rl.evaluation.records import VARIANT_MARK, Record, write_records
 from medseg_rl.evaluation.tasks import Task, TaskResult, finished, run_task
 from medseg_rl.evaluation.turns import TIMEOUT_S, Plan, RoiKind
 from medseg_rl.hints.robots import ROBOT_VERSION, ROBOTS
@@ -98,13 +98,14 @@ def evaluate(
         parts.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {parts}: {error.strerror}; choose another place") from error
-    described = {method.name: _describe(method) for method in config.methods}
+    described = {method.label: _describe(method) for method in config.methods}
     rules = _rules(dataset, config)
     tasks = _tasks(dataset, config, rules, described, parts)
     results = _run_all(tasks, config, progress, cancel)
     records = tuple(record for result in results for record in result.records)
     failures = tuple(result.failure for result in results if result.failure is not None)
     name = "_".join((rules["set"], config.split, rules["structure"], config.start, config.robot, config.roi))
+    name += VARIANT_MARK * bool(_variant(config)) + _variant(config)
     csv, json = out / f"{name}.csv", out / f"{name}.json"
     write_records(csv, records)
     about = _manifest(dataset, config, rules, described, results, command, time.perf_counter() - began)
@@ -117,11 +118,19 @@ def _check(dataset: Dataset, config: EvaluationConfig) -> None:
         raise InputFileError(f"there is no robot {config.robot!r}; choose one of {', '.join(ROBOTS)}")
     if not dataset.cases(config.split, config.target):
         raise InputFileError(f"split {config.split} of {dataset.folder} has no case with that target")
-    names = [method.name for method in config.methods]
-    if not names or len(set(names)) != len(names):
-        raise InputFileError(f"methods need different names, these are {', '.join(names) or 'none'}; write NAME=METHOD")
+    labels = [method.label for method in config.methods]
+    if not labels or len(set(labels)) != len(labels):
+        raise InputFileError(
+            f"methods need different names, these are {', '.join(labels) or 'none'}; write NAME=... or NAME@SEED=..."
+        )
     if config.start == "A" and config.starts is None:
         raise InputFileError("start A needs the folder of the automatic starts; give it, or evaluate start B")
+
+
+def _variant(config: EvaluationConfig) -> str:
+    """What differs from the main table beside the columns of a row; ends the name of the files."""
+    guard = [] if config.guard_mm is None else [f"guard{config.guard_mm:g}mm"]
+    return "_".join(guard + ["clicks-not-enforced"] * (not config.enforce_clicks))
 
 
 def _rules(dataset: Dataset, config: EvaluationConfig) -> dict[str, Any]:
@@ -152,8 +161,8 @@ def _tasks(
     identity = [manifest.source_hash(), dataset.data_hash, dataset.split_hash, _start_hash(config)]
     tasks = []
     for method in config.methods:
-        config_hash = manifest.canonical_hash([rules, described[method.name]])[:16]
-        fingerprint = manifest.canonical_hash([config_hash, method.name, identity])
+        config_hash = manifest.canonical_hash([rules, described[method.label]])[:16]
+        fingerprint = manifest.canonical_hash([config_hash, method.label, identity])
         for case in dataset.cases(config.split, config.target)[: config.limit]:
             for seed in config.robot_seeds:
                 key = manifest.canonical_hash([fingerprint, case.id, seed])[:24]
@@ -169,7 +178,7 @@ def _tasks(
                         robot=config.robot,
                         method=method,
                         config_hash=config_hash,
-                        train_seed=described[method.name].get("train_seed"),
+                        train_seed=method.train_seed,
                         plan=_plan(config, rules, seed),
                         far_mm=rules["far_mm"],
                         threads=config.threads,
@@ -271,10 +280,11 @@ def _manifest(
 ) -> manifest.Manifest:
     commit, dirty = manifest.source_state()
     content = {**rules, "methods": described}
-    at_end: dict[str, list[float]] = {method.name: [] for method in config.methods}
+    at_end: dict[str, list[float]] = {method.label: [] for method in config.methods}
     for result in results:
         if result.respected_at_end is not None:
-            at_end[result.records[0].method].append(result.respected_at_end)
+            first = result.records[0]
+            at_end[Method(first.method, "", train_seed=first.train_seed).label].append(result.respected_at_end)
     return manifest.Manifest(
         commit=commit,
         dirty=dirty,
@@ -284,7 +294,7 @@ def _manifest(
         split_hash=dataset.split_hash,
         start_hash=_start_hash(config),
         weights_hash={name: about.get("weights_hash") for name, about in described.items()},
-        train_seeds={name: about.get("train_seed") for name, about in described.items()},
+        train_seeds={method.label: method.train_seed for method in config.methods},
         robot=config.robot,
         robot_version=ROBOT_VERSION,
         robot_seeds=list(config.robot_seeds),

@@ -22,19 +22,20 @@ HEADER = (
 )
 
 
-def result_tables(records: Iterable[Record], *, reference: str | None = None) -> str:
+def result_tables(records: Iterable[Record], *, reference: str | None = None, variant: str = "") -> str:
     """All tables: one per set, split, structure, start, robot and ROI, each with its paired tests.
 
-    `reference`: the method the others are tested against (Wilcoxon, Holm over the others); none, no tests.
+    `reference`: the method the others are tested against (Wilcoxon, Holm over the others); none, no tests. `variant`:
+    what differs from the main table's rules, for the headings.
     """
     sections: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in group_runs(records):
         r = run.first
         sections[(r.set, r.split, r.structure, r.start, r.robot, r.roi_kind)].append(run)
-    return "\n".join(_section(key, runs, reference) for key, runs in sections.items())
+    return "\n".join(_section(key, runs, reference, variant) for key, runs in sections.items())
 
 
-def _section(key: tuple[str, ...], runs: Sequence[Run], reference: str | None) -> str:
+def _section(key: tuple[str, ...], runs: Sequence[Run], reference: str | None, variant: str) -> str:
     name, split, structure, start, robot, roi = key
     methods: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -42,7 +43,7 @@ def _section(key: tuple[str, ...], runs: Sequence[Run], reference: str | None) -
     order = sorted(methods, key=lambda m: -mean(by_subject(methods[m], Run.auc_dice)))
     comparisons, supported = _comparisons(methods, order, reference)
     lines = [
-        f"### {name}, {split}, {structure}: start {start}, robot {robot}, ROI {roi}",
+        f"### {name}, {split}, {structure}: start {start}, robot {robot}, ROI {roi}{variant and ', ' + variant}",
         "",
         "Mean [95 % bootstrap interval over subjects] (SD over training seeds); n = subjects (volumes).",
         "",

@@ -26,14 +26,15 @@ Region = npt.NDArray[np.bool_]
 @dataclass(frozen=True)
 class GeodesicConfig:
     """`lam`, `kappa_mm`: path cost, as in the hint maps. `reach_mm`: path cost beyond which a click decides nothing.
+    The defaults were the best on hippocampus validation from an automatic start; an empty one wants a reach of 60 mm.
 
     Seeds, evaluation protocol section 7.3: the mask eroded by `core_mm` (or its deepest voxel), what lies farther than
     `outside_mm` from the mask, and the border of the region; clicks override seeds within `override_mm`.
     """
 
-    lam: float = 0.5
-    kappa_mm: float = 10.0
-    reach_mm: float = 5.0
+    lam: float = 0.3
+    kappa_mm: float = 20.0
+    reach_mm: float = 2.0
     core_mm: float = 3.0
     outside_mm: float = 5.0
     override_mm: float = 3.0

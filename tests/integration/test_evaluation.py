@@ -321,6 +321,25 @@ def test_tables_and_curves_come_from_the_files_alone_and_are_the_same_again(data
     assert written[1].suffix == ".png"
 
 
+def test_other_rules_never_share_a_file_or_a_table(dataset: Dataset, tmp_path: Path):
+    config = replace(CONFIG, methods=CONFIG.methods[:1], interactions=2)
+    files = [evaluate(dataset, replace(config, guard_mm=guard), tmp_path).csv.name for guard in (None, 40.0)]
+    assert files == ["toy_val_whole_C_primary_common.csv", "toy_val_whole_C_primary_common__guard40mm.csv"]
+    tables = write_report(tmp_path)[0].read_text(encoding="utf-8")
+    assert tables.count("### toy") == 2
+    assert "ROI common, guard40mm\n" in tables
+
+
+def test_training_seeds_of_one_name_become_one_row(dataset: Dataset, tmp_path: Path):
+    seeds = tuple(parse_method(f"ball@{seed}=paint_ball:radius_mm={seed + 1}") for seed in (0, 1))
+    done = evaluate(dataset, replace(CONFIG, methods=seeds, interactions=2), tmp_path)
+    assert {record.train_seed for record in done.records} == {0, 1}
+    table = write_report(tmp_path)[0].read_text(encoding="utf-8")
+    assert table.count("| ball | 2 | 4 (4) |") == 1
+    content = json.loads(done.manifest.read_text(encoding="utf-8"))
+    assert content["train_seeds"] == {"ball seed 0": 0, "ball seed 1": 1}
+
+
 def test_the_manifest_says_what_was_run(dataset: Dataset, tmp_path: Path):
     command = ["medseg-rl", "evaluate", "--data", str(dataset.folder)]
     done = evaluate(dataset, replace(CONFIG, not_run={"graph cut": "not installed"}), tmp_path, command=command)

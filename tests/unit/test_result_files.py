@@ -194,12 +194,16 @@ def test_methods_are_named_on_the_command_line():
     assert parse_method("ball=paint_ball:radius_mm=4").name == "ball"
     assert parse_method("agent=models/hippocampus") == Method("agent", "bundle", (("model", "models/hippocampus"),))
     assert parse_method("models/hippocampus/").name == "hippocampus"
+    seeded = parse_method("agent@2=models/hippocampus")
+    assert (seeded.name, seeded.train_seed, seeded.label) == ("agent", 2, "agent seed 2")
     built = parse_method("paint_ball:radius_mm=6").build()
     assert isinstance(built, PaintBall)
     assert built.radius_mm == 6.0
 
 
-@pytest.mark.parametrize("text", ["paint_ball:size=4", "paint_ball:radius_mm=big", "enforce_only:radius_mm=1"])
+@pytest.mark.parametrize(
+    "text", ["paint_ball:size=4", "paint_ball:radius_mm=big", "enforce_only:radius_mm=1", "agent@one=models/x"]
+)
 def test_an_unknown_option_or_a_word_for_a_number_is_refused(text: str):
     with pytest.raises(InputFileError):
         parse_method(text)
