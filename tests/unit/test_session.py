@@ -247,7 +247,7 @@ def test_a_stale_delta_is_refused_and_changes_nothing():
 
 @pytest.mark.parametrize(
     "action",
-    [PlaceVoxelClicks((Click((22, 18, 16), OBJECT),)), Refine(), DeleteClick(0), Start(lambda: ball(CENTRE, 3))],
+    [PlaceVoxelClicks((Click((22, 18, 16), OBJECT),)), DeleteClick(0), Start(lambda: ball(CENTRE, 3))],
 )
 def test_a_job_can_be_run_again_after_it_was_stopped(action):
     session = started(Leaning())
