@@ -104,11 +104,13 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", title_style="bold")
+    table = Table()
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*row)
+    if title:
+        print(title)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
