@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medseg_rl.evaluation.records import Record
-from medseg_rl.evaluation.runs import NOC_LIMIT, Run, by_subject, given, mean
+from medseg_rl.evaluation.runs import NOC_LIMIT, Run, by_subject, cover, given, mean
 
 NOC_LEVELS = (0.80, 0.85, 0.90, 0.95)
 DISTANCE_CLICKS = (0, 5, 20)
@@ -29,7 +29,7 @@ def detail_row(method: str, runs: Sequence[Run]) -> str:
     """One line under `HEADER`; means over subjects."""
     cells = [
         method,
-        f"{mean(by_subject(runs, lambda run: run.dice_at(2))):.3f}",
+        _mean_at(runs, "dice", 2),
         *(_clicks_to_reach(runs, level) for level in NOC_LEVELS),
         *(_mean_at(runs, "nsd_1vox", click) for click in DISTANCE_CLICKS),
         *(_mean_at(runs, "hd95_mm", click) for click in DISTANCE_CLICKS),
@@ -44,6 +44,8 @@ def detail_row(method: str, runs: Sequence[Run]) -> str:
 
 
 def _clicks_to_reach(runs: Sequence[Run], level: float) -> str:
+    if not cover(runs, NOC_LIMIT):
+        return "-"
     clicks = mean(by_subject(runs, lambda run: run.clicks_to_reach(level)))
     failed = mean(by_subject(runs, lambda run: float(not run.reaches(level))))
     passed = mean(by_subject(runs, lambda run: float(run.dice[0] >= level)))
@@ -51,6 +53,9 @@ def _clicks_to_reach(runs: Sequence[Run], level: float) -> str:
 
 
 def _mean_at(runs: Sequence[Run], column: str, click: int) -> str:
+    if not cover(runs, click):
+        return "-"
+
     def value(run: Run) -> float:
         return float(getattr(run.rows[min(click, len(run.rows) - 1, NOC_LIMIT)], column))
 

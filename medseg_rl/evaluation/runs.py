@@ -73,6 +73,11 @@ def by_subject(runs: Sequence[Run], value: Callable[[Run], float]) -> dict[str, 
     return {subject: float(np.mean(collected[subject])) for subject in sorted(collected)}
 
 
+def cover(runs: Sequence[Run], click: int) -> bool:
+    """Whether every run has a row at `click`, or is the start alone: what was never tried has no place in a table."""
+    return all(len(run.rows) == 1 or len(run.rows) > click for run in runs)
+
+
 def mean(values: Mapping[str, float]) -> float:
     """Mean over subjects."""
     return float(np.mean(list(values.values())))

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg_rl.evaluation import detail_table
 from medseg_rl.evaluation.records import FAILURES, Record
-from medseg_rl.evaluation.runs import Run, by_subject, given, group_runs, mean
+from medseg_rl.evaluation.runs import NOC_LIMIT, Run, by_subject, cover, given, group_runs, mean
 from medseg_rl.evaluation.statistics import bootstrap_interval, compare_with_reference
 
 REPORT_CLICKS = (0, 1, 3, 5, 10, 20)
@@ -72,7 +72,7 @@ def _row(method: str, runs: Sequence[Run], *, bold: bool) -> str:
         f"**{method}**" if bold else method,
         str(len(seeds)) if seeds else "-",
         f"{len(subjects)} ({len({run.first.case for run in runs})})",
-        *(_with_interval(runs, lambda run, n=n: run.dice_at(n)) for n in REPORT_CLICKS),  # type: ignore[misc]
+        *(_with_interval(runs, lambda run, n=n: run.dice_at(n), n) for n in REPORT_CLICKS),  # type: ignore[misc]
         ("**{}**" if bold else "{}").format(_with_interval(runs, Run.auc_dice) + _seed_deviation(runs, seeds)),
         _with_interval(runs, Run.auc_nsd),
         _clicks_to_85(runs),
@@ -85,12 +85,16 @@ def _row(method: str, runs: Sequence[Run], *, bold: bool) -> str:
 
 
 def _clicks_to_85(runs: Sequence[Run]) -> str:
+    if not cover(runs, NOC_LIMIT):
+        return "-"
     clicks = mean(by_subject(runs, lambda run: run.clicks_to_reach(NOC_DICE)))
     failed = mean(by_subject(runs, lambda run: float(not run.reaches(NOC_DICE))))
     return f"{clicks:.1f} ({100 * failed:.0f})"
 
 
-def _with_interval(runs: Sequence[Run], value: Callable[[Run], float]) -> str:
+def _with_interval(runs: Sequence[Run], value: Callable[[Run], float], click: int = NOC_LIMIT) -> str:
+    if not cover(runs, click):
+        return "-"
     interval = bootstrap_interval(list(by_subject(runs, value).values()))
     return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
@@ -131,7 +135,8 @@ def _comparisons(
     methods: Mapping[str, Sequence[Run]], order: Sequence[str], reference: str | None
 ) -> tuple[list[str], str | None]:
     """Lines of the paired tests, and the method whose being best the corrected tests support, if any."""
-    if reference is None or reference not in methods or len(methods) < 2:
+    tried = all(cover(runs, NOC_LIMIT) for runs in methods.values())
+    if reference is None or reference not in methods or len(methods) < 2 or not tried:
         return [], None
     values = {name: by_subject(runs, Run.auc_dice) for name, runs in methods.items()}
     family = compare_with_reference(values[reference], {n: values[n] for n in order if n != reference})

@@ -166,6 +166,16 @@ def test_several_training_seeds_show_their_deviation():
     assert "(0.1414)" in result_tables(rows)
 
 
+def test_clicks_that_were_never_tried_have_no_figure():
+    rows = run_of("m", "a", "1", [0.5, 0.6, 0.7, 0.8]) + run_of("automatic", "a", "1", [0.5])
+    table = result_tables(rows, reference="m")
+    cells = [cell.strip() for cell in table.split("| m |")[1].split("|")]
+    assert cells[2:8] == ["0.500 [0.500, 0.500]", "0.600 [0.600, 0.600]", "0.800 [0.800, 0.800]", "-", "-", "-"]
+    assert cells[8:11] == ["-", "-", "-"]
+    assert "Wilcoxon" not in table
+    assert "| automatic | - | 1 (1) |" in table  # the start alone is the same at every click
+
+
 def test_a_curve_is_drawn_for_each_start(tmp_path: Path):
     rows = two_methods() + run_of("agent", "a", "1", [0.1, 0.2], start="B")
     paths = draw_curves(rows, tmp_path)
