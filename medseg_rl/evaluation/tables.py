@@ -100,7 +100,7 @@ def _with_interval(runs: Sequence[Run], value: Callable[[Run], float], click: in
 
 
 def _seed_deviation(runs: Sequence[Run], seeds: Sequence[int]) -> str:
-    if len(seeds) < 2:
+    if len(seeds) < 2 or not cover(runs, NOC_LIMIT):
         return ""
     means = [mean(by_subject([r for r in runs if r.first.train_seed == seed], Run.auc_dice)) for seed in seeds]
     return f" ({np.std(means, ddof=1):.4f})"
