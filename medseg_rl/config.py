@@ -39,7 +39,7 @@ PRESETS: dict[str, Settings] = {
         },
     },
     # For small regions such as the hippocampus, on two cores in at most an hour.
-    "small": {"training": {"updates": 600}},
+    "small": {"training": {"updates": 3200, "validate_every": 400}},
 }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from medseg_rl.agent.losses import LossTerms, all_action_loss, sampled_loss, twin_loss
+from medseg_rl.agent.losses import LossTerms, all_action_loss, imitation_loss, sampled_loss, twin_loss
 from medseg_rl.agent.networks import ActorCritic, Heads
 from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy
 from medseg_rl.agent.rollout import Rollout, Transition
@@ -47,20 +47,32 @@ class LearnerConfig:
     """How an update weighs its parts. `discount` 0.95 is the published value; `credit_rho` > 0 shares returns.
 
     The sampled part of `all_action` fades in over the first `foresight_warmup` of a run, while its baseline F learns.
+    Imitation of the best immediate action fades from 1 to `imitation_end` over the first `imitation_share` of it
+    (0: reward alone), as PPO-ptx keeps some pretraining loss beside the reward (InstructGPT, eq. 2).
     """
 
     mode: Mode = "all_action"
     reward: Literal["relative", "absolute"] = "relative"
     discount: float = 0.95
     foresight_warmup: float = 0.2
+    imitation_share: float = 0.5
+    imitation_end: float = 0.2
+    imitation_temperature: float = 0.1
     credit_rho: float = 0.0
     credit_sigma_mm: float = 3.0
-    value_coef: float = 0.5
+    value_coef: float = 0.1
     entropy_coef: float = 1e-2
     entropy_coef_end: float = 1e-3
     learning_rate: float = 1e-3
+    warmup_updates: int = 30
     poly_power: float = 0.9
     gradient_norm: float = 1.0
+
+
+class _Coefficients(NamedTuple):
+    entropy: float
+    foresight: float
+    imitation: float
 
 
 class Learner:
@@ -81,7 +93,7 @@ class Learner:
         """One optimiser step from one rollout; returns the means to log."""
         config = self.config
         for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * max(1 - progress, 1e-3) ** config.poly_power
+            group["lr"] = config.learning_rate * max(1 - progress, 1e-3) ** config.poly_power * self._warmth()
         rewards = self._rewards(rollout)
         credit = None
         if config.credit_rho:
@@ -92,13 +104,16 @@ class Learner:
         )
         entropy_coef = config.entropy_coef * (config.entropy_coef_end / config.entropy_coef) ** progress
         foresight = min(1.0, progress / config.foresight_warmup) if config.foresight_warmup else 1.0
-        coefficients = entropy_coef, foresight * (config.discount > 0)
+        imitation = 0.0
+        if config.imitation_share:
+            imitation = max(config.imitation_end, 1 - (1 - config.imitation_end) * progress / config.imitation_share)
+        coefficients = _Coefficients(entropy_coef, foresight * (config.discount > 0), imitation)
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         sums = dict.fromkeys(("loss", "policy_loss", "value_loss", "entropy"), 0.0)
         for step, transition in enumerate(rollout.transitions):
             heads = run_network(self.network, transition.observation, self.precision)
-            terms = self._loss(heads, transition, rollout.reference, returns[step], futures[step], *coefficients)
+            terms = self._loss(heads, transition, rollout.reference, returns[step], futures[step], coefficients)
             (terms.total / len(rollout.transitions)).backward()
             for name, term in zip(sums, terms, strict=True):
                 sums[name] += float(term.detach()) / len(rollout.transitions)
@@ -106,6 +121,11 @@ class Learner:
         if torch.isfinite(norm):
             self.optimiser.step()
         return {**sums, "gradient_norm": float(norm), **self._statistics(rollout, rewards)}
+
+    def _warmth(self) -> float:
+        """Share of the learning rate while Adam's moments are young."""
+        taken = next((float(state["step"]) for state in self.optimiser.state.values()), 0.0)
+        return min(1.0, (taken + 1) / max(self.config.warmup_updates, 1))
 
     def _rewards(self, rollout: Rollout) -> Tensor:
         reward = cross_entropy_gain if self.config.reward == "relative" else absolute_cross_entropy
@@ -118,26 +138,25 @@ class Learner:
         reference: Tensor,
         returns: Tensor,
         futures: Tensor,
-        entropy_coef: float,
-        foresight: float,
+        coefficients: _Coefficients,
     ) -> LossTerms:
         config, weights = self.config, transition.weights
         if isinstance(self.policy, TwinPolicy):
             before = transition.before
             return twin_loss(heads, percent=before, reference=reference, weights=weights, bounded=self.policy.bounded)
-        shared = {"actions": transition.actions, "returns": returns, "weights": weights}
-        if config.mode == "sampled":
-            return sampled_loss(heads, **shared, value_coef=config.value_coef, entropy_coef=entropy_coef)
         gains = gain_of_every_action(transition.before, reference, self.policy.adjustments)
-        return all_action_loss(
-            heads,
-            **shared,
-            gains=gains,
-            future_returns=futures,
-            value_coef=config.value_coef,
-            entropy_coef=entropy_coef,
-            foresight=foresight,
-        )
+        known: dict[str, Any] = {"actions": transition.actions, "returns": returns, "weights": weights}
+        known |= {"value_coef": config.value_coef, "entropy_coef": coefficients.entropy}
+        if config.mode == "sampled":
+            terms = sampled_loss(heads, **known)
+        else:
+            terms = all_action_loss(
+                heads, **known, gains=gains, future_returns=futures, foresight=coefficients.foresight
+            )
+        if not coefficients.imitation:
+            return terms
+        imitated = imitation_loss(heads, gains=gains, weights=weights, temperature=config.imitation_temperature)
+        return terms._replace(total=terms.total + coefficients.imitation * imitated)
 
     @staticmethod
     def _statistics(rollout: Rollout, rewards: Tensor) -> dict[str, float]:

@@ -80,6 +80,16 @@ def sampled_loss(
     return LossTerms(policy + value_coef * value - entropy_coef * entropy, policy, value, entropy)
 
 
+def imitation_loss(heads: Heads, *, gains: Tensor, weights: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of the policy against the soft best action softmax(gains / temperature), `gains` in nats.
+
+    Demonstrations in closed form. The gradient of an expected gain vanishes with the probability of the better action,
+    this one does not, so it carries the policy away from its start.
+    """
+    wanted = torch.softmax(gains / temperature, 1)
+    return weighted_mean(-(wanted * functional.log_softmax(heads.logits, 1)).sum(1), weights)
+
+
 def twin_loss(heads: Heads, *, percent: Tensor, reference: Tensor, weights: Tensor, bounded: bool) -> LossTerms:
     """Weighted cross-entropy of a supervised twin. `percent` (uint8) is the state before, `reference` bool.
 

@@ -8,6 +8,7 @@ size of the region. `iso`, `aniso` and `small` follow the published kind (parall
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,10 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg_rl.refiner import LOWEST
+
 SLOPE = 0.01  # of LeakyReLU
 PUBLISHED_CHANNELS = ("image", "probability", "foreground_hints", "background_hints")
-PRODUCT_CHANNELS = (*PUBLISHED_CHANNELS, "new_foreground_hints", "new_background_hints")
+NEW_HINTS = ("new_foreground_hints", "new_background_hints")
+PRODUCT_CHANNELS = (*PUBLISHED_CHANNELS, *NEW_HINTS)
 ADJUSTMENTS = 6
+LARGEST_RETURN = -math.log(LOWEST / 100)  # returns telescope into cross-entropies of states, none above 4.6 nats
 PLANE, CUBE = (3, 3, 1), (3, 3, 3)
 
 
@@ -37,8 +42,15 @@ class ActorCritic(nn.Module):
     """Features of a trunk, read by a policy head and a value head (20 -> 32 -> actions; 20 -> 32 -> V, F).
 
     `channels` names the observation's channels in order. `commands` > 0 adds an embedding of that many commands to the
-    features; command 0 (none) is and stays the zero vector.
+    features; command 0 (none) is and stays the zero vector. `confirm` (actions,), a buffer, times the log-odds of the
+    live probability is added to the logits: with it an untrained policy confirms the state it finds, so that all it
+    learns is when to depart from it. Zero as built. `reach` > 0 lets a click speak for its surroundings only: what
+    the network adds is multiplied by min(1, reach * hint of this interaction's clicks), except where there is no mask
+    yet or no new click. Zero as built: the network decides everywhere.
     """
+
+    confirm: Tensor
+    reach: Tensor
 
     def __init__(
         self,
@@ -54,6 +66,8 @@ class ActorCritic(nn.Module):
         self.channels = tuple(channels)
         self.trunk = trunk
         self.command = nn.Embedding(commands, width, padding_idx=0) if commands else None
+        self.register_buffer("confirm", torch.zeros(actions))
+        self.register_buffer("reach", torch.zeros(()))
         self.policy_head = _head(width, actions, dropout)
         self.value_head = _head(width, 2, 0.0)
         for module in self.modules():
@@ -75,8 +89,25 @@ class ActorCritic(nn.Module):
         features = self.trunk(observation)
         if self.command is not None and command is not None:
             features = features + self.command(command)[:, :, None, None, None].to(features.dtype)
-        logits, values = self.policy_head(features), self.value_head(features)
-        return Heads(logits.float(), values[:, 0].float(), values[:, 1].float())
+        logits = self.policy_head(features).float()
+        values = LARGEST_RETURN * torch.tanh(self.value_head(features).float() / LARGEST_RETURN)
+        probability = observation[:, self.channels.index("probability")].float()
+        if self.reach > 0:
+            logits = logits * self._hearing(observation, probability)[:, None]
+        if self.confirm.any():
+            logits = logits + self.confirm[None, :, None, None, None] * _log_odds(probability)[:, None]
+        return Heads(logits, values[:, 0], values[:, 1])
+
+    def _hearing(self, observation: Tensor, probability: Tensor) -> Tensor:
+        """How far each voxel (batch, x, y, z) listens to the network, 0..1."""
+        new_hints = torch.stack([observation[:, self.channels.index(name)].float() for name in NEW_HINTS]).amax(0)
+        local = (self.reach * new_hints).clamp(max=1.0)
+        everywhere = (new_hints.flatten(1).amax(1) == 0) | (probability.flatten(1).amax(1) <= 0.5)
+        return torch.where(everywhere[:, None, None, None], torch.ones_like(local), local)
+
+
+def _log_odds(probability: Tensor) -> Tensor:
+    return torch.logit(probability, eps=LOWEST / 100)
 
 
 class DilatedTrunk(nn.Module):

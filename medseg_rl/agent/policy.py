@@ -32,6 +32,9 @@ class Policy(Protocol):
     def outputs(self) -> int:
         """Channels it reads from the policy head."""
 
+    def confirmation(self, strength: float) -> list[float]:
+        """For each output, what a network adds to it per unit of log-odds of the live probability."""
+
     def greedy(self, heads: Heads, percent: Tensor) -> Decision:
         """The deterministic decision used in the product."""
 
@@ -49,6 +52,11 @@ class AdjustmentPolicy:
     def outputs(self) -> int:
         """One logit an adjustment."""
         return len(self.adjustments)
+
+    def confirmation(self, strength: float) -> list[float]:
+        """Adjustments towards the side the voxel is on, in proportion to their size."""
+        largest = max(abs(adjustment) for adjustment in self.adjustments)
+        return [strength * adjustment / largest for adjustment in self.adjustments]
 
     def greedy(self, heads: Heads, percent: Tensor) -> Decision:
         """Most probable adjustment; ties to the smallest change."""
@@ -71,6 +79,10 @@ class TwinPolicy:
 
     def __init__(self, *, bounded: bool) -> None:
         self.bounded = bounded
+
+    def confirmation(self, strength: float) -> list[float]:
+        """Twin A starts from the live probability itself, as twin B does by its form."""
+        return [0.0 if self.bounded or not strength else 1.0]
 
     def probability(self, heads: Heads, percent: Tensor) -> Tensor:
         """Next probability before rounding, (batch, x, y, z) float32."""
