@@ -107,6 +107,7 @@ def train(
     network.confirm.copy_(torch.tensor(policy.confirmation(config.confirm)))
     network.reach.fill_(config.reach if set(NEW_HINTS) <= set(network.channels) else 0.0)
     precision = _precision(config.precision)
+    spacing = cases[0].spacing
     learner = Learner(network, policy, config.learner, precision=precision)
     run = load_checkpoint(folder, network, learner.optimiser, config)
     with SummaryWriter(str(folder / "tensorboard"), purge_step=run.update) as writer:
@@ -125,11 +126,11 @@ def train(
                     interactions=config.interactions_per_update,
                     steps=pool.draw_steps(),
                     generator=generator,
-                    forward=lambda net, observation: run_network(net, observation, precision),
+                    forward=lambda net, observation: run_network(net, observation, precision, spacing=spacing),
                     bootstrap=config.bootstrap,
                     new_click_weight=config.new_click_weight,
                 )
-                logged = learner.update(rollout, progress=update / config.updates, spacing=cases[0].spacing)
+                logged = learner.update(rollout, progress=update / config.updates, spacing=spacing)
                 logged["seconds"] = time.perf_counter() - started
                 _log(writer, "train", logged, update)
                 progress(update + 1, config.updates, logged)

@@ -32,14 +32,22 @@ def fast_precision() -> Precision:
 
 
 def run_network(
-    network: ActorCritic, observation: Tensor, precision: Precision, command: Tensor | None = None
+    network: ActorCritic,
+    observation: Tensor,
+    precision: Precision,
+    *,
+    spacing: Sequence[float],
+    command: Tensor | None = None,
 ) -> Heads:
-    """Forward pass, channels last, in that precision; heads are float32."""
+    """Forward pass, channels last, in that precision; heads are float32. `spacing`: mm along x, y, z."""
+    thin = max(range(3), key=lambda axis: (spacing[axis], axis)) if network.planar else 2
     context: AbstractContextManager[object] = nullcontext()
     if precision == "bf16":
         context = torch.autocast(observation.device.type, torch.bfloat16)
     with context:
-        return network(observation.contiguous(memory_format=torch.channels_last_3d), command)  # type: ignore[no-any-return]
+        turned = observation.transpose(thin - 3, -1).contiguous(memory_format=torch.channels_last_3d)
+        heads: Heads = network(turned, command)
+    return Heads(*(head.transpose(thin - 3, -1) for head in heads))
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         sums = dict.fromkeys(("loss", "policy_loss", "value_loss", "entropy"), 0.0)
         for step, transition in enumerate(rollout.transitions):
-            heads = run_network(self.network, transition.observation, self.precision)
+            heads = run_network(self.network, transition.observation, self.precision, spacing=spacing)
             terms = self._loss(heads, transition, rollout.reference, returns[step], futures[step], coefficients)
             (terms.total / len(rollout.transitions)).backward()
             for name, term in zip(sums, terms, strict=True):

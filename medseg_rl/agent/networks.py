@@ -51,6 +51,7 @@ class ActorCritic(nn.Module):
 
     confirm: Tensor
     reach: Tensor
+    planar = False  # whether it treats the last axis as the thin one
 
     def __init__(
         self,
@@ -279,12 +280,13 @@ PRODUCT_NETWORKS = ("two_scale", "pyramid")  # they also see this interaction's 
 def build_network(name: str, **options: Any) -> ActorCritic:
     """Network `name` of `NETWORKS`; options `channels`, `actions`, `commands`, `dropout` as in `ActorCritic`.
 
-    The thin axis of `aniso` is the last; its caller turns the array so that the largest spacing comes last.
+    The thin axis of `aniso` is the last: `run_network` turns the array so that the largest spacing comes last.
     """
     if name not in _TRUNKS:
         raise ValueError(f"network {name!r} is none of {', '.join(NETWORKS)}")
     channels = tuple(options.pop("channels", PRODUCT_CHANNELS if name in PRODUCT_NETWORKS else PUBLISHED_CHANNELS))
     trunk, width = _TRUNKS[name](channels)
     network = ActorCritic(trunk, width=width, channels=channels, **options)
+    network.planar = name == "aniso"
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     return network

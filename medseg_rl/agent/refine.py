@@ -36,7 +36,7 @@ class VoxelAgentRefiner:
         self._policy, self._hint_config, self._precision = policy, hints, precision
         self._identity = identity or {}
         self._hints: HintMaps | None = None
-        self._image = np.zeros((0, 0, 0), np.float32)
+        self._image, self._spacing = np.zeros((0, 0, 0), np.float32), (0.0, 0.0, 0.0)
 
     def describe(self) -> dict[str, Any]:
         """Kind, precision and what the bundle says of the weights."""
@@ -65,7 +65,7 @@ class VoxelAgentRefiner:
             observation = build_observation(self._network.channels, image=request.image, percent=percent, hints=hints)
             with torch.inference_mode():
                 seen = torch.from_numpy(observation[None]).to(device)
-                heads = run_network(self._network, seen, self._precision, command)
+                heads = run_network(self._network, seen, self._precision, spacing=request.spacing, command=command)
                 decision = self._policy.greedy(heads, torch.from_numpy(percent[None]).to(device))
             decided = decision.percent[0].cpu().numpy()
             if request.held_voxels is not None:
@@ -77,8 +77,9 @@ class VoxelAgentRefiner:
     def _all_hints(self, request: RefinementRequest) -> HintMaps:
         """Maps of all clicks; where the region is the same as last time only new clicks are computed."""
         clicks = newest_per_voxel(request.clicks)
-        if self._hints is None or not np.array_equal(self._image, request.image):
-            self._image = request.image.copy()
+        same = self._spacing == request.spacing and np.array_equal(self._image, request.image)
+        if self._hints is None or not same:
+            self._image, self._spacing = request.image.copy(), request.spacing
             self._hints = HintMaps(self._image, request.spacing, self._hint_config)
         self._hints.set(clicks)
         return self._hints

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from medseg_rl.agent.networks import NETWORKS, PUBLISHED_CHANNELS, build_network
+from medseg_rl.agent.learner import run_network
+from medseg_rl.agent.networks import NETWORKS, PRODUCT_CHANNELS, PUBLISHED_CHANNELS, build_network
 
 
 def reach(name: str, axis: int, size: int) -> int:
@@ -60,3 +61,50 @@ def test_the_command_none_is_zero_and_stays_zero_under_training():
     optimiser.step()
     assert not network.command.weight[0].any()
     assert not torch.equal(network(observation, torch.tensor([3, 3])).logits, network(observation).logits)
+
+
+def test_the_thin_axis_of_aniso_is_found_by_spacing_not_by_array_order():
+    network, observation = build_network("aniso").eval(), torch.rand(1, 4, 9, 8, 7)
+    last = run_network(network, observation, "fp32", spacing=(1.0, 1.0, 5.0)).logits
+    first = run_network(network, observation.transpose(2, 4), "fp32", spacing=(5.0, 1.0, 1.0)).logits
+    assert torch.allclose(first.transpose(2, 4), last, atol=1e-6)
+    wrong = run_network(network, observation.transpose(2, 4), "fp32", spacing=(1.0, 1.0, 5.0)).logits
+    assert not torch.allclose(wrong.transpose(2, 4), last, atol=1e-4)
+
+
+def listening(reach: float, observation: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(2)
+    network = build_network("pyramid")
+    network.confirm.copy_(torch.tensor([-1.0, -0.5, -0.25, 0.25, 0.5, 1.0]))
+    network.reach.fill_(reach)
+    torch.nn.init.normal_(network.policy_head[-1].weight, std=10.0)
+    return network(observation).logits.argmax(1)
+
+
+def observation_with(**channels: torch.Tensor | float) -> torch.Tensor:
+    observation = torch.rand(1, len(PRODUCT_CHANNELS), 8, 8, 8)
+    for name in PRODUCT_CHANNELS[1:]:
+        observation[:, PRODUCT_CHANNELS.index(name)] = channels.get(name, 0.0)
+    return observation
+
+
+def test_a_click_speaks_for_its_surroundings_and_the_rest_is_confirmed():
+    near = torch.zeros(8, 8, 8)
+    near[:3] = 1.0
+    probability = torch.where(torch.rand(8, 8, 8) > 0.5, 0.9, 0.1)
+    seen = observation_with(probability=probability, new_foreground_hints=near)
+    kept = torch.where(probability > 0.5, 5, 0)
+    local, everywhere = listening(2.0, seen)[0], listening(0.0, seen)[0]
+    assert torch.equal(local[3:], kept[3:])
+    assert torch.equal(local[:3], everywhere[:3])
+    assert not torch.equal(everywhere[3:], kept[3:])
+
+
+def test_without_a_mask_or_without_a_new_click_the_network_decides_everywhere():
+    probability = torch.where(torch.rand(8, 8, 8) > 0.5, 0.9, 0.1)
+    no_click = observation_with(probability=probability)
+    assert torch.equal(listening(2.0, no_click), listening(0.0, no_click))
+    no_mask = observation_with(
+        probability=0.01, new_foreground_hints=torch.zeros(8, 8, 8).index_fill(0, torch.tensor(0), 1.0)
+    )
+    assert torch.equal(listening(2.0, no_mask), listening(0.0, no_mask))
