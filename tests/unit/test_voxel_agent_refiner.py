@@ -12,17 +12,18 @@ from medseg_rl.agent.refine import VoxelAgentRefiner
 from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.hints.maps import HintConfig
+from medseg_rl.metrics import dice
 from medseg_rl.refiner import RefinementRequest
 
 SHAPE = (12, 11, 10)
 
 
-def refiner(kind: str = "adjustment", network: str = "two_scale") -> VoxelAgentRefiner:
+def refiner(kind: str = "adjustment", network: str = "two_scale", device: str = "cpu") -> VoxelAgentRefiner:
     torch.manual_seed(1)
     policy = build_policy(kind)
     net = build_network(network, actions=policy.outputs)
     torch.nn.init.normal_(net.policy_head[-1].weight)  # far from undecided, so that every voxel does something
-    return VoxelAgentRefiner(net, policy, hints=HintConfig())
+    return VoxelAgentRefiner(net.to(device), policy, hints=HintConfig())
 
 
 def request(**changes) -> RefinementRequest:
@@ -94,3 +95,10 @@ def test_bf16_and_fp32_agree_on_nearly_every_mask_voxel():
 def test_no_reference_can_be_passed_to_inference():
     fields = set(RefinementRequest.__dataclass_fields__) | set(inspect.signature(VoxelAgentRefiner.refine).parameters)
     assert not any("reference" in name or "truth" in name for name in fields)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_masks_agree_on_processor_and_gpu():
+    on_cpu, on_gpu = refiner().refine(request()), refiner(device="cuda").refine(request())
+    assert dice(on_gpu > 50, on_cpu > 50) >= 0.999
