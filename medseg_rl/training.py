@@ -17,7 +17,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from medseg_rl.agent.learner import Learner, LearnerConfig, Precision, fast_precision, run_network
-from medseg_rl.agent.networks import NEW_HINTS, ActorCritic, build_network
+from medseg_rl.agent.networks import ActorCritic, build_network
 from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy, build_policy
 from medseg_rl.agent.rollout import collect_rollout
 from medseg_rl.environment.actions import ADJUSTMENTS
@@ -39,15 +39,14 @@ class TrainingConfig:
     steps of an interaction, one drawn an update. `max_interactions`: an episode ends after 1..that many.
     `one_click_share` of the interactions bring one click, the others 2..`max_clicks`; a first interaction on a mask
     brings none with `zero_click_share`. `new_click_weight`: voxels beside this interaction's clicks count up to
-    1 + that much. `bootstrap`: the critic stands for the return after the last step of an update. `confirm`:
-    how strongly an untrained policy confirms the state it finds (0: not at all, as published). `reach`:
-    how far from its voxel a click is heard, see `ActorCritic` (0: everywhere, as published). `pool` episodes live
-    side by side; every update advances `batch` of them by `interactions_per_update`.
+    1 + that much. `bootstrap`: the critic stands for the return after the last step of an update. `reach`: how far
+    from its voxel a click is heard, see `ActorCritic` (0: everywhere). `adjustments`: the published six, and 0.
+    `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
     """
 
     network: str = "pyramid"
     policy: str = "adjustment"
-    adjustments: tuple[int, ...] = ADJUSTMENTS
+    adjustments: tuple[int, ...] = (*ADJUSTMENTS, 0)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     scenes: SceneConfig = field(default_factory=SceneConfig)
     hints: HintConfig = field(default_factory=HintConfig)
@@ -62,7 +61,6 @@ class TrainingConfig:
     zero_click_share: float = 0.1
     new_click_weight: float = 10.0
     bootstrap: bool = False
-    confirm: float = 0.5
     reach: float = 2.0
     commands: int = 0
     generation: int = 50
@@ -104,8 +102,7 @@ def train(
     torch.manual_seed(config.seed)
     policy = build_policy(config.policy, config.adjustments)
     network = build_network(config.network, actions=policy.outputs, commands=config.commands)
-    network.confirm.copy_(torch.tensor(policy.confirmation(config.confirm)))
-    network.reach.fill_(config.reach if set(NEW_HINTS) <= set(network.channels) else 0.0)
+    network.reach.fill_(config.reach)
     precision = _precision(config.precision)
     spacing = cases[0].spacing
     learner = Learner(network, policy, config.learner, precision=precision)

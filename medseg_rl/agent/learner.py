@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from medseg_rl.agent.losses import LossTerms, all_action_loss, imitation_loss, sampled_loss, twin_loss
+from medseg_rl.agent.losses import LossTerms, all_action_loss, belief_loss, sampled_loss, twin_loss
 from medseg_rl.agent.networks import ActorCritic, Heads
 from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy
 from medseg_rl.agent.rollout import Rollout, Transition
@@ -47,7 +47,7 @@ def run_network(
     with context:
         turned = observation.transpose(thin - 3, -1).contiguous(memory_format=torch.channels_last_3d)
         heads: Heads = network(turned, command)
-    return Heads(*(head.transpose(thin - 3, -1) for head in heads))
+    return Heads(*(None if head is None else head.transpose(thin - 3, -1) for head in heads))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,15 @@ class LearnerConfig:
     """How an update weighs its parts. `discount` 0.95 is the published value; `credit_rho` > 0 shares returns.
 
     The sampled part of `all_action` fades in over the first `foresight_warmup` of a run, while its baseline F learns.
-    Imitation of the best immediate action fades from 1 to `imitation_end` over the first `imitation_share` of it
-    (0: reward alone), as PPO-ptx keeps some pretraining loss beside the reward (InstructGPT, eq. 2).
+    `belief_coef` weighs the loss of the belief beside the reward (0: reward alone), as PPO-ptx keeps a supervised loss
+    (InstructGPT, eq. 2).
     """
 
     mode: Mode = "all_action"
     reward: Literal["relative", "absolute"] = "relative"
     discount: float = 0.95
     foresight_warmup: float = 0.2
-    imitation_share: float = 0.5
-    imitation_end: float = 0.2
-    imitation_temperature: float = 0.1
+    belief_coef: float = 1.0
     credit_rho: float = 0.0
     credit_sigma_mm: float = 3.0
     value_coef: float = 0.1
@@ -80,7 +78,6 @@ class LearnerConfig:
 class _Coefficients(NamedTuple):
     entropy: float
     foresight: float
-    imitation: float
 
 
 class Learner:
@@ -112,10 +109,7 @@ class Learner:
         )
         entropy_coef = config.entropy_coef * (config.entropy_coef_end / config.entropy_coef) ** progress
         foresight = min(1.0, progress / config.foresight_warmup) if config.foresight_warmup else 1.0
-        imitation = 0.0
-        if config.imitation_share:
-            imitation = max(config.imitation_end, 1 - (1 - config.imitation_end) * progress / config.imitation_share)
-        coefficients = _Coefficients(entropy_coef, foresight * (config.discount > 0), imitation)
+        coefficients = _Coefficients(entropy_coef, foresight * (config.discount > 0))
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         sums = dict.fromkeys(("loss", "policy_loss", "value_loss", "entropy"), 0.0)
@@ -152,6 +146,7 @@ class Learner:
         if isinstance(self.policy, TwinPolicy):
             before = transition.before
             return twin_loss(heads, percent=before, reference=reference, weights=weights, bounded=self.policy.bounded)
+        heads = heads._replace(logits=self.policy.logits(heads, transition.before))
         gains = gain_of_every_action(transition.before, reference, self.policy.adjustments)
         known: dict[str, Any] = {"actions": transition.actions, "returns": returns, "weights": weights}
         known |= {"value_coef": config.value_coef, "entropy_coef": coefficients.entropy}
@@ -161,10 +156,10 @@ class Learner:
             terms = all_action_loss(
                 heads, **known, gains=gains, future_returns=futures, foresight=coefficients.foresight
             )
-        if not coefficients.imitation:
+        if heads.belief is None or not config.belief_coef:
             return terms
-        imitated = imitation_loss(heads, gains=gains, weights=weights, temperature=config.imitation_temperature)
-        return terms._replace(total=terms.total + coefficients.imitation * imitated)
+        belief = belief_loss(heads, reference=reference, weights=weights)
+        return terms._replace(total=terms.total + config.belief_coef * belief)
 
     @staticmethod
     def _statistics(rollout: Rollout, rewards: Tensor) -> dict[str, float]:

@@ -80,14 +80,14 @@ def sampled_loss(
     return LossTerms(policy + value_coef * value - entropy_coef * entropy, policy, value, entropy)
 
 
-def imitation_loss(heads: Heads, *, gains: Tensor, weights: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of the policy against the soft best action softmax(gains / temperature), `gains` in nats.
+def belief_loss(heads: Heads, *, reference: Tensor, weights: Tensor) -> Tensor:
+    """Weighted cross-entropy of the belief, a proper score: it keeps the belief the probability that it claims to be.
 
-    Demonstrations in closed form. The gradient of an expected gain vanishes with the probability of the better action,
-    this one does not, so it carries the policy away from its start.
+    The gradient of an expected gain vanishes with the probability of the better action, this one does not.
     """
-    wanted = torch.softmax(gains / temperature, 1)
-    return weighted_mean(-(wanted * functional.log_softmax(heads.logits, 1)).sum(1), weights)
+    assert heads.belief is not None
+    loss = functional.binary_cross_entropy_with_logits(heads.belief, reference.float(), reduction="none")
+    return weighted_mean(loss, weights)
 
 
 def twin_loss(heads: Heads, *, percent: Tensor, reference: Tensor, weights: Tensor, bounded: bool) -> LossTerms:
@@ -101,7 +101,8 @@ def twin_loss(heads: Heads, *, percent: Tensor, reference: Tensor, weights: Tens
         clipped = free + (free.clamp(LOWEST / 100, HIGHEST / 100) - free).detach()
         loss = functional.binary_cross_entropy(clipped, target, reduction="none")
     else:
-        loss = functional.binary_cross_entropy_with_logits(heads.logits[:, 0], target, reduction="none")
+        logit = heads.logits[:, 0] if heads.belief is None else heads.belief
+        loss = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
     policy = weighted_mean(loss, weights)
     zero = policy.detach() * 0
     return LossTerms(policy, policy, zero, zero)

@@ -30,26 +30,29 @@ PLANE, CUBE = (3, 3, 1), (3, 3, 3)
 class Heads(NamedTuple):
     """What a network says of every voxel. `logits` (batch, actions, x, y, z); the others (batch, x, y, z).
 
-    `value`: return expected from this step on (V). `future_value`: the part after this step (F).
+    `value`: return expected from this step on (V). `future_value`: the part after this step (F). `belief`: log-odds of
+    the voxel being object, from networks that say it. `hearing`: 0..1, how far the new clicks concern the voxel.
     """
 
     logits: Tensor
     value: Tensor
     future_value: Tensor
+    belief: Tensor | None = None
+    hearing: Tensor | None = None
 
 
 class ActorCritic(nn.Module):
     """Features of a trunk, read by a policy head and a value head (20 -> 32 -> actions; 20 -> 32 -> V, F).
 
     `channels` names the observation's channels in order. `commands` > 0 adds an embedding of that many commands to the
-    features; command 0 (none) is and stays the zero vector. `confirm` (actions,), a buffer, times the log-odds of the
-    live probability is added to the logits: with it an untrained policy confirms the state it finds, so that all it
-    learns is when to depart from it. Zero as built. `reach` > 0 lets a click speak for its surroundings only: what
-    the network adds is multiplied by min(1, reach * hint of this interaction's clicks), except where there is no mask
-    yet or no new click. Zero as built: the network decides everywhere.
+    features; command 0 (none) is and stays the zero vector.
+
+    With `belief` the policy head says one thing more: by how much the log-odds of the live probability are off. `reach`
+    > 0, a buffer, lets a click speak for its surroundings only: what the policy head says is multiplied by
+    min(1, reach * hint of this interaction's clicks), except where there is no mask yet or no new click. Zero as built:
+    everywhere.
     """
 
-    confirm: Tensor
     reach: Tensor
     planar = False  # whether it treats the last axis as the thin one
 
@@ -62,14 +65,15 @@ class ActorCritic(nn.Module):
         actions: int = ADJUSTMENTS,
         commands: int = 0,
         dropout: float = 0.0,
+        belief: bool = False,
     ) -> None:
         super().__init__()
         self.channels = tuple(channels)
+        self.belief = belief
         self.trunk = trunk
         self.command = nn.Embedding(commands, width, padding_idx=0) if commands else None
-        self.register_buffer("confirm", torch.zeros(actions))
         self.register_buffer("reach", torch.zeros(()))
-        self.policy_head = _head(width, actions, dropout)
+        self.policy_head = _head(width, actions + belief, dropout)
         self.value_head = _head(width, 2, 0.0)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
@@ -90,25 +94,24 @@ class ActorCritic(nn.Module):
         features = self.trunk(observation)
         if self.command is not None and command is not None:
             features = features + self.command(command)[:, :, None, None, None].to(features.dtype)
-        logits = self.policy_head(features).float()
+        said = self.policy_head(features).float()
         values = LARGEST_RETURN * torch.tanh(self.value_head(features).float() / LARGEST_RETURN)
+        if not self.belief:
+            return Heads(said, values[:, 0], values[:, 1])
         probability = observation[:, self.channels.index("probability")].float()
-        if self.reach > 0:
-            logits = logits * self._hearing(observation, probability)[:, None]
-        if self.confirm.any():
-            logits = logits + self.confirm[None, :, None, None, None] * _log_odds(probability)[:, None]
-        return Heads(logits, values[:, 0], values[:, 1])
+        hearing = self._hearing(observation, probability)
+        said = said * hearing[:, None]
+        belief = torch.logit(probability, eps=LOWEST / 100) + said[:, -1]
+        return Heads(said[:, :-1], values[:, 0], values[:, 1], belief, hearing)
 
     def _hearing(self, observation: Tensor, probability: Tensor) -> Tensor:
         """How far each voxel (batch, x, y, z) listens to the network, 0..1."""
+        if self.reach == 0:
+            return torch.ones_like(probability)
         new_hints = torch.stack([observation[:, self.channels.index(name)].float() for name in NEW_HINTS]).amax(0)
         local = (self.reach * new_hints).clamp(max=1.0)
         everywhere = (new_hints.flatten(1).amax(1) == 0) | (probability.flatten(1).amax(1) <= 0.5)
         return torch.where(everywhere[:, None, None, None], torch.ones_like(local), local)
-
-
-def _log_odds(probability: Tensor) -> Tensor:
-    return torch.logit(probability, eps=LOWEST / 100)
 
 
 class DilatedTrunk(nn.Module):
@@ -286,7 +289,7 @@ def build_network(name: str, **options: Any) -> ActorCritic:
         raise ValueError(f"network {name!r} is none of {', '.join(NETWORKS)}")
     channels = tuple(options.pop("channels", PRODUCT_CHANNELS if name in PRODUCT_NETWORKS else PUBLISHED_CHANNELS))
     trunk, width = _TRUNKS[name](channels)
-    network = ActorCritic(trunk, width=width, channels=channels, **options)
+    network = ActorCritic(trunk, width=width, channels=channels, belief=name in PRODUCT_NETWORKS, **options)
     network.planar = name == "aniso"
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     return network

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from medseg_rl.agent.networks import Heads
 from medseg_rl.environment.actions import ADJUSTMENTS, apply_adjustments, greedy_actions, sample_actions
+from medseg_rl.environment.rewards import gain_of_every_action
 from medseg_rl.refiner import HIGHEST, LOWEST
 
+SHARPNESS = 50.0  # logits per nat of expected gain
+STILLNESS = 8.0  # logits: a voxel that no click concerns moves once in 500 steps of a rollout
 TWIN_STEP = 0.4  # largest change of probability by twin B, as large as the agents' largest adjustment
 
 
@@ -32,9 +35,6 @@ class Policy(Protocol):
     def outputs(self) -> int:
         """Channels it reads from the policy head."""
 
-    def confirmation(self, strength: float) -> list[float]:
-        """For each output, what a network adds to it per unit of log-odds of the live probability."""
-
     def greedy(self, heads: Heads, percent: Tensor) -> Decision:
         """The deterministic decision used in the product."""
 
@@ -43,7 +43,11 @@ class Policy(Protocol):
 
 
 class AdjustmentPolicy:
-    """The voxel agents: each picks one of a few adjustments of its own probability."""
+    """The voxel agents: each picks one of a few adjustments of its own probability.
+
+    Where the network has a belief, an untrained agent believes the state it finds, and every move of it loses in
+    expectation: all that is to be learned is when to depart from it.
+    """
 
     def __init__(self, adjustments: Sequence[int] = ADJUSTMENTS) -> None:
         self.adjustments = tuple(adjustments)
@@ -53,26 +57,39 @@ class AdjustmentPolicy:
         """One logit an adjustment."""
         return len(self.adjustments)
 
-    def confirmation(self, strength: float) -> list[float]:
-        """Adjustments towards the side the voxel is on, in proportion to their size."""
-        largest = max(abs(adjustment) for adjustment in self.adjustments)
-        return [strength * adjustment / largest for adjustment in self.adjustments]
+    def logits(self, heads: Heads, percent: Tensor) -> Tensor:
+        """(batch, actions, x, y, z). With a belief: its expected immediate gain of every action, sharpened, plus the
+        network's own logits, plus the will to stand still where no new click concerns the voxel.
+        """
+        if heads.belief is None or heads.hearing is None:
+            return heads.logits
+        believed = torch.sigmoid(heads.belief)[:, None]
+        outside, inside = (
+            gain_of_every_action(percent, torch.full_like(percent, truth, dtype=torch.bool), self.adjustments)
+            for truth in (False, True)
+        )
+        logits = heads.logits + SHARPNESS * (believed * inside + (1 - believed) * outside)
+        if 0 in self.adjustments:
+            still = self.adjustments.index(0)
+            logits[:, still] = logits[:, still] + STILLNESS * (1 - heads.hearing)
+        return logits
 
     def greedy(self, heads: Heads, percent: Tensor) -> Decision:
         """Most probable adjustment; ties to the smallest change."""
-        actions = greedy_actions(heads.logits, self.adjustments)
+        actions = greedy_actions(self.logits(heads, percent), self.adjustments)
         return Decision(apply_adjustments(percent, actions, self.adjustments), actions)
 
     def sample(self, heads: Heads, percent: Tensor, generator: torch.Generator) -> Decision:
         """Adjustment drawn from the softmax of the logits."""
-        actions = sample_actions(heads.logits, generator=generator)
+        actions = sample_actions(self.logits(heads, percent), generator=generator)
         return Decision(apply_adjustments(percent, actions, self.adjustments), actions)
 
 
 class TwinPolicy:
     """Supervised control on the same backbone, starts, clicks and steps.
 
-    Twin A (`bounded=False`): p = sigmoid(z). Twin B (`bounded=True`): p + 0.4 tanh(z), clipped. Rounded to hundredths.
+    Twin A (`bounded=False`): p = sigmoid(z), the belief of networks that have one. Twin B (`bounded=True`):
+    p + 0.4 tanh(z), clipped. Both rounded to hundredths.
     """
 
     outputs = 1
@@ -80,15 +97,11 @@ class TwinPolicy:
     def __init__(self, *, bounded: bool) -> None:
         self.bounded = bounded
 
-    def confirmation(self, strength: float) -> list[float]:
-        """Twin A starts from the live probability itself, as twin B does by its form."""
-        return [0.0 if self.bounded or not strength else 1.0]
-
     def probability(self, heads: Heads, percent: Tensor) -> Tensor:
         """Next probability before rounding, (batch, x, y, z) float32."""
         if self.bounded:
             return percent.float() / 100 + TWIN_STEP * torch.tanh(heads.logits[:, 0])
-        return torch.sigmoid(heads.logits[:, 0])
+        return torch.sigmoid(heads.logits[:, 0] if heads.belief is None else heads.belief)
 
     def greedy(self, heads: Heads, percent: Tensor) -> Decision:
         """The rounded probability."""

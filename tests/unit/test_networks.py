@@ -5,6 +5,8 @@ import torch
 
 from medseg_rl.agent.learner import run_network
 from medseg_rl.agent.networks import NETWORKS, PRODUCT_CHANNELS, PUBLISHED_CHANNELS, build_network
+from medseg_rl.agent.policy import AdjustmentPolicy
+from medseg_rl.environment.actions import ADJUSTMENTS
 
 
 def reach(name: str, axis: int, size: int) -> int:
@@ -72,13 +74,15 @@ def test_the_thin_axis_of_aniso_is_found_by_spacing_not_by_array_order():
     assert not torch.allclose(wrong.transpose(2, 4), last, atol=1e-4)
 
 
-def listening(reach: float, observation: torch.Tensor) -> torch.Tensor:
+def listening(reach: float, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Belief and greedy next state of a network far from undecided."""
     torch.manual_seed(2)
-    network = build_network("pyramid")
-    network.confirm.copy_(torch.tensor([-1.0, -0.5, -0.25, 0.25, 0.5, 1.0]))
+    network, policy = build_network("pyramid", actions=7), AdjustmentPolicy((*ADJUSTMENTS, 0))
     network.reach.fill_(reach)
     torch.nn.init.normal_(network.policy_head[-1].weight, std=10.0)
-    return network(observation).logits.argmax(1)
+    percent = (observation[:, PRODUCT_CHANNELS.index("probability")] * 100).round().to(torch.uint8)
+    heads = network(observation)
+    return heads.belief[0], policy.greedy(heads, percent).percent[0].float() / 100
 
 
 def observation_with(**channels: torch.Tensor | float) -> torch.Tensor:
@@ -88,23 +92,32 @@ def observation_with(**channels: torch.Tensor | float) -> torch.Tensor:
     return observation
 
 
-def test_a_click_speaks_for_its_surroundings_and_the_rest_is_confirmed():
+def some_state() -> torch.Tensor:
+    return torch.randint(1, 100, (8, 8, 8), generator=torch.Generator().manual_seed(0)) / 100
+
+
+def test_a_click_speaks_for_its_surroundings_and_the_rest_stands_still():
     near = torch.zeros(8, 8, 8)
     near[:3] = 1.0
-    probability = torch.where(torch.rand(8, 8, 8) > 0.5, 0.9, 0.1)
-    seen = observation_with(probability=probability, new_foreground_hints=near)
-    kept = torch.where(probability > 0.5, 5, 0)
-    local, everywhere = listening(2.0, seen)[0], listening(0.0, seen)[0]
-    assert torch.equal(local[3:], kept[3:])
-    assert torch.equal(local[:3], everywhere[:3])
-    assert not torch.equal(everywhere[3:], kept[3:])
+    seen = observation_with(probability=some_state(), new_foreground_hints=near)
+    (belief, state), (free_belief, _) = listening(2.0, seen), listening(0.0, seen)
+    assert torch.allclose(torch.sigmoid(belief[3:]), some_state()[3:], atol=1e-5)
+    assert torch.allclose(state[3:], some_state()[3:])
+    assert torch.equal(belief[:3], free_belief[:3])
+    assert not torch.allclose(state[:3], some_state()[:3])
 
 
 def test_without_a_mask_or_without_a_new_click_the_network_decides_everywhere():
-    probability = torch.where(torch.rand(8, 8, 8) > 0.5, 0.9, 0.1)
-    no_click = observation_with(probability=probability)
-    assert torch.equal(listening(2.0, no_click), listening(0.0, no_click))
-    no_mask = observation_with(
-        probability=0.01, new_foreground_hints=torch.zeros(8, 8, 8).index_fill(0, torch.tensor(0), 1.0)
-    )
-    assert torch.equal(listening(2.0, no_mask), listening(0.0, no_mask))
+    no_click = observation_with(probability=some_state())
+    assert torch.equal(listening(2.0, no_click)[0], listening(0.0, no_click)[0])
+    corner = torch.zeros(8, 8, 8).index_fill(0, torch.tensor(0), 1.0)
+    no_mask = observation_with(probability=0.01, new_foreground_hints=corner)
+    assert torch.equal(listening(2.0, no_mask)[0], listening(0.0, no_mask)[0])
+
+
+def test_an_untrained_agent_believes_the_state_it_finds_and_leaves_it():
+    network, policy = build_network("two_scale", actions=7), AdjustmentPolicy((*ADJUSTMENTS, 0))
+    torch.nn.init.zeros_(network.policy_head[-1].weight)
+    percent = (some_state() * 100).round().to(torch.uint8)[None]
+    heads = network(observation_with(probability=some_state()))
+    assert torch.equal(policy.greedy(heads, percent).percent, percent)
