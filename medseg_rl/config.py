@@ -29,6 +29,8 @@ PRESETS: dict[str, Settings] = {
     "itermrl": {
         "training": {
             "network": "iso",
+            "adjustments": (-40, -20, -10, 10, 20, 40),
+            "new_click_weight": 0.0,
             "steps_choices": (1,),
             "max_interactions": 5,
             "one_click_share": 0.0,
@@ -39,7 +41,7 @@ PRESETS: dict[str, Settings] = {
         },
     },
     # For small regions such as the hippocampus, on two cores in at most an hour.
-    "small": {"training": {"updates": 3200, "validate_every": 400}},
+    "small": {"training": {"updates": 2600, "validate_every": 400}},
 }
 
 

@@ -61,13 +61,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Cases of one folder, sorted by id. `labels` names the label values; `licence` is what dataset.json states."""
+    """Cases of one folder, sorted by id. `labels` names the label values.
+
+    `licence` and `reference` are what dataset.json states.
+    """
 
     folder: Path
     name: str
     all_cases: tuple[Case, ...]
     labels: Mapping[int, str]
     licence: str
+    reference: str = ""
 
     def cases(self, split: str, target: Target = WHOLE) -> tuple[Case, ...]:
         """Cases of a split whose reference is not empty of `target`."""
@@ -164,6 +168,7 @@ def load_dataset(folder: Path | str) -> Dataset:
         cases,
         labels,
         str(description.get("licence", "not stated")),
+        str(description.get("reference", "")),
     )
 
 

@@ -177,7 +177,7 @@ def _card(name: str, dataset: Dataset, target: Target, cases: list[TrainingCase]
         "## Data and licence",
         "",
         f"Trained on {len(cases)} volumes of {dataset.name} ({dataset.licence}). "
-        "The terms of the data go with the weights.",
+        f"The terms of the data go with the weights. Please cite: {dataset.reference or 'its makers'}.",
         "",
         "## Figures on the validation split",
         "",
@@ -202,7 +202,9 @@ def _card(name: str, dataset: Dataset, target: Target, cases: list[TrainingCase]
         modalities=(modality,) if modality else (),
         spacing_range_mm=(min(spacings), max(spacings)),
         targets=tuple(targets),
-        training_data=(TrainingData(dataset.name, dataset.licence, "", dataset.data_hash, dataset.split_hash),),
+        training_data=(
+            TrainingData(dataset.name, dataset.licence, dataset.reference, dataset.data_hash, dataset.split_hash),
+        ),
         metrics=figures,
     )
 

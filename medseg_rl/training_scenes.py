@@ -41,12 +41,12 @@ class SceneConfig:
     might have drawn: displaced smoothly by about `reader_mm`.
     """
 
-    automatic_share: float = 0.6
-    corrupted_share: float = 0.1
-    reader_share: float = 0.3
+    automatic_share: float = 0.65
+    corrupted_share: float = 0.05
+    reader_share: float = 0.2
     reader_mm: float = 1.0
     reader_smoothness_mm: float = 6.0
-    crop_voxels: tuple[int, int, int] = (32, 48, 32)
+    crop_voxels: tuple[int, int, int] = (28, 40, 28)
     flip_axes: tuple[int, ...] = (0, 1, 2)
     rotation_degrees: float = 10.0
     scale: float = 0.1

@@ -21,7 +21,7 @@ from medseg_rl.refiner import LOWEST
 SLOPE = 0.01  # of LeakyReLU
 PUBLISHED_CHANNELS = ("image", "probability", "foreground_hints", "background_hints")
 NEW_HINTS = ("new_foreground_hints", "new_background_hints")
-PRODUCT_CHANNELS = (*PUBLISHED_CHANNELS, *NEW_HINTS)
+PRODUCT_CHANNELS = (*PUBLISHED_CHANNELS, *NEW_HINTS, "click_belief")
 ADJUSTMENTS = 6
 LARGEST_RETURN = -math.log(LOWEST / 100)  # returns telescope into cross-entropies of states, none above 4.6 nats
 PLANE, CUBE = (3, 3, 1), (3, 3, 3)
@@ -47,7 +47,7 @@ class ActorCritic(nn.Module):
     `channels` names the observation's channels in order. `commands` > 0 adds an embedding of that many commands to the
     features; command 0 (none) is and stays the zero vector.
 
-    With `belief` the policy head says one thing more: by how much the log-odds of the live probability are off. `reach`
+    With `belief` the policy head says one thing more: by how much the log-odds of the click belief are off. `reach`
     > 0, a buffer, lets a click speak for its surroundings only: what the policy head says is multiplied by
     min(1, reach * hint of this interaction's clicks), except where there is no mask yet or no new click. Zero as built:
     everywhere.
@@ -101,7 +101,8 @@ class ActorCritic(nn.Module):
         probability = observation[:, self.channels.index("probability")].float()
         hearing = self._hearing(observation, probability)
         said = said * hearing[:, None]
-        belief = torch.logit(probability, eps=LOWEST / 100) + said[:, -1]
+        found = observation[:, self.channels.index("click_belief")].float()
+        belief = torch.logit(found, eps=LOWEST / 100) + said[:, -1]
         return Heads(said[:, :-1], values[:, 0], values[:, 1], belief, hearing)
 
     def _hearing(self, observation: Tensor, probability: Tensor) -> Tensor:
@@ -110,7 +111,11 @@ class ActorCritic(nn.Module):
             return torch.ones_like(probability)
         new_hints = torch.stack([observation[:, self.channels.index(name)].float() for name in NEW_HINTS]).amax(0)
         local = (self.reach * new_hints).clamp(max=1.0)
-        everywhere = (new_hints.flatten(1).amax(1) == 0) | (probability.flatten(1).amax(1) <= 0.5)
+        clicked = (
+            observation[:, self.channels.index("foreground_hints")] == 1
+        )  # in the mask by force, whatever it holds
+        no_mask = ~((probability > 0.5) & ~clicked).flatten(1).any(1)
+        everywhere = no_mask | (new_hints.flatten(1).amax(1) == 0)
         return torch.where(everywhere[:, None, None, None], torch.ones_like(local), local)
 
 

@@ -45,8 +45,8 @@ class Policy(Protocol):
 class AdjustmentPolicy:
     """The voxel agents: each picks one of a few adjustments of its own probability.
 
-    Where the network has a belief, an untrained agent believes the state it finds, and every move of it loses in
-    expectation: all that is to be learned is when to depart from it.
+    Where the network has a belief, an untrained agent believes the state it finds and what the click says of it, and
+    every other move loses in expectation: all that is to be learned is when to depart from that.
     """
 
     def __init__(self, adjustments: Sequence[int] = ADJUSTMENTS) -> None:

@@ -11,7 +11,7 @@ import torch
 from medseg_rl.agent.learner import Precision, run_network
 from medseg_rl.agent.networks import ActorCritic
 from medseg_rl.agent.policy import Policy
-from medseg_rl.environment.observation import build_observation, hint_channels
+from medseg_rl.environment.observation import build_observation, click_belief, hint_channels
 from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.hints.maps import HintConfig, HintMaps
@@ -54,7 +54,8 @@ class VoxelAgentRefiner:
         new_hints = HintMaps(request.image, request.spacing, self._hint_config)
         for click in fresh:
             new_hints.add(click)
-        hints = hint_channels(self._all_hints(request), new_hints)
+        belief = click_belief(request.percent, fresh, request.spacing)
+        hints = hint_channels(self._all_hints(request), new_hints, belief)
         device = next(self._network.parameters()).device
         decided, clicked = request.percent, newest_per_voxel(request.clicks)
         command = torch.tensor([request.command], device=device) if self._network.command is not None else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medseg_rl.environment.observation import build_observation, hint_channels
+from medseg_rl.environment.observation import build_observation, click_belief, hint_channels
 from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.hints.maps import HintConfig, HintMaps
 from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent
@@ -47,6 +47,7 @@ class Episode:
         self._hint_config = hints
         self._hints = HintMaps(scene.image, scene.spacing, hints)
         self._new_hints = HintMaps(scene.image, scene.spacing, hints)
+        self._belief = click_belief(self.percent, (), scene.spacing)
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -68,6 +69,7 @@ class Episode:
         self.new_clicks = newest_per_voxel(new_clicks)
         self.clicks = newest_per_voxel((*self.clicks, *new_clicks))
         self.interactions += 1
+        self._belief = click_belief(self.percent, self.new_clicks, self.scene.spacing)
         self._new_hints = HintMaps(self.scene.image, self.scene.spacing, self._hint_config)
         for click in self.new_clicks:
             self._new_hints.add(click)
@@ -76,7 +78,7 @@ class Episode:
 
     def observation(self, channels: Sequence[str]) -> npt.NDArray[np.float32]:
         """What the agents see, (channels, x, y, z) float32."""
-        hints = hint_channels(self._hints, self._new_hints)
+        hints = hint_channels(self._hints, self._new_hints, self._belief)
         return build_observation(channels, image=self.scene.image, percent=self.percent, hints=hints)
 
     def step(self, percent: Percent) -> None:

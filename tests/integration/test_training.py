@@ -122,7 +122,7 @@ def test_the_agents_learn_to_follow_the_image_and_clicks(tmp_path):
             rewards.append(logged["mean_reward"])
 
     weights_of(config, tmp_path, progress=keep)
-    assert np.mean(rewards[-25:]) > 0.015 > np.mean(rewards[:25])
+    assert np.mean(rewards[-25:]) > max(0.03, float(np.mean(rewards[:25])))
 
 
 def test_a_scene_is_drawn_the_same_for_the_same_seed_and_within_its_bounds():

@@ -87,6 +87,7 @@ def listening(reach: float, observation: torch.Tensor) -> tuple[torch.Tensor, to
 
 def observation_with(**channels: torch.Tensor | float) -> torch.Tensor:
     observation = torch.rand(1, len(PRODUCT_CHANNELS), 8, 8, 8)
+    channels.setdefault("click_belief", channels["probability"])
     for name in PRODUCT_CHANNELS[1:]:
         observation[:, PRODUCT_CHANNELS.index(name)] = channels.get(name, 0.0)
     return observation
