@@ -35,7 +35,7 @@ format: .venv/.stamp-dev  ## rewrites the code in the project's format
 train-small: .venv/.stamp-demo  ## trains a hippocampus agent on two cores in at most an hour (MEDSEG_RL_DATA = folder of data sets)
 	$(BIN)/medseg-rl train --preset small --output runs/small
 
-sample-data: .venv/.stamp-demo  ## writes sample_data/ again; SOURCE = a checkout that sample_data/README.md names
+sample-data: .venv/.stamp-demo  ## writes sample_data/ again; SOURCE = the unpacked package that sample_data/README.md names
 	$(BIN)/python benchmarks/make_sample_data.py "$(SOURCE)"
 
 picture: demo  ## the picture at the top of the README
