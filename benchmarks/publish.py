@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def _table(name: str, split: str, start: str, methods: dict[str, list[Run]]) -> 
     lines = [f"{name}, {split} split, start {start}: Dice after n clicks of the primary robot", ""]
     lines += [f"| method | {head} | clicks that lower Dice |", "|---" * (len(CLICKS) + 2) + "|"]
     for method, runs in methods.items():
-        dice = " | ".join(f"{mean(by_subject(runs, lambda run, n=click: run.dice_at(n))):.3f}" for click in CLICKS)
+        dice = " | ".join(f"{mean(by_subject(runs, methodcaller('dice_at', click))):.3f}" for click in CLICKS)
         lines.append(f"| {method} | {dice} | {_lowering(runs)} |")
     return "\n".join(lines)
 
