@@ -51,8 +51,8 @@ class TrainingConfig:
     scenes: SceneConfig = field(default_factory=SceneConfig)
     hints: HintConfig = field(default_factory=HintConfig)
     updates: int = 2000
-    batch: int = 6
-    pool: int = 18
+    batch: int = 8
+    pool: int = 24
     interactions_per_update: int = 1
     steps_choices: tuple[int, ...] = (2, 3, 3)
     max_interactions: int = 20

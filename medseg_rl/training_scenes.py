@@ -41,12 +41,12 @@ class SceneConfig:
     might have drawn: displaced smoothly by about `reader_mm`.
     """
 
-    automatic_share: float = 0.65
-    corrupted_share: float = 0.05
-    reader_share: float = 0.2
+    automatic_share: float = 0.75
+    corrupted_share: float = 0.0
+    reader_share: float = 0.1
     reader_mm: float = 1.0
     reader_smoothness_mm: float = 6.0
-    crop_voxels: tuple[int, int, int] = (28, 40, 28)
+    crop_voxels: tuple[int, int, int] = (24, 32, 24)
     flip_axes: tuple[int, ...] = (0, 1, 2)
     rotation_degrees: float = 10.0
     scale: float = 0.1

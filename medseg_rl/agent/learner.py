@@ -10,7 +10,15 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from medseg_rl.agent.losses import LossTerms, all_action_loss, belief_loss, sampled_loss, twin_loss
+from medseg_rl.agent.losses import (
+    LossTerms,
+    VoxelWeights,
+    all_action_loss,
+    belief_loss,
+    relative_weights,
+    sampled_loss,
+    twin_loss,
+)
 from medseg_rl.agent.networks import ActorCritic, Heads
 from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy
 from medseg_rl.agent.rollout import Rollout, Transition
@@ -56,7 +64,7 @@ class LearnerConfig:
 
     The sampled part of `all_action` fades in over the first `foresight_warmup` of a run, while its baseline F learns.
     `belief_coef` weighs the loss of the belief beside the reward (0: reward alone), as PPO-ptx keeps a supervised loss
-    (InstructGPT, eq. 2).
+    (InstructGPT, eq. 2). `relative_samples`: see `medseg_rl.agent.losses.relative_weights`.
     """
 
     mode: Mode = "all_action"
@@ -64,6 +72,7 @@ class LearnerConfig:
     discount: float = 0.95
     foresight_warmup: float = 0.2
     belief_coef: float = 1.0
+    relative_samples: bool = True
     credit_rho: float = 0.0
     credit_sigma_mm: float = 3.0
     value_coef: float = 0.1
@@ -142,7 +151,9 @@ class Learner:
         futures: Tensor,
         coefficients: _Coefficients,
     ) -> LossTerms:
-        config, weights = self.config, transition.weights
+        config, weights = self.config, VoxelWeights(transition.weights)
+        if config.relative_samples:
+            weights = relative_weights(transition.before, reference, transition.weights)
         if isinstance(self.policy, TwinPolicy):
             before = transition.before
             return twin_loss(heads, percent=before, reference=reference, weights=weights, bounded=self.policy.bounded)

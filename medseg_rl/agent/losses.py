@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medseg_rl.agent.networks import Heads
+from medseg_rl.environment.rewards import cross_entropy
 from medseg_rl.refiner import HIGHEST, LOWEST
 
 
@@ -24,10 +25,29 @@ class LossTerms(NamedTuple):
     entropy: Tensor
 
 
-def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """sum_i w_i v_i with sum_i w_i = 1 in each sample, then the mean over samples; both (batch, x, y, z)."""
-    totals = weights.flatten(1).sum(1).clamp_min(1e-8)
-    return ((values * weights).flatten(1).sum(1) / totals).mean()
+class VoxelWeights(NamedTuple):
+    """`voxels` (batch, x, y, z): importance of each voxel in its sample. `samples` (batch,): of each sample."""
+
+    voxels: Tensor
+    samples: Tensor | None = None
+
+
+def weighted_mean(values: Tensor, weights: VoxelWeights) -> Tensor:
+    """sum_i w_i v_i (batch, x, y, z) with sum_i w_i = 1 in each sample, then the (weighted) mean over samples."""
+    totals = weights.voxels.flatten(1).sum(1).clamp_min(1e-8)
+    means = (values * weights.voxels).flatten(1).sum(1) / totals
+    if weights.samples is None:
+        return means.mean()
+    return (means * weights.samples).sum() / weights.samples.sum()
+
+
+def relative_weights(percent: Tensor, reference: Tensor, weights: Tensor) -> VoxelWeights:
+    """Samples weighed by one over their cross-entropy (nats) plus 0.1: a gain counts relative to what is left to gain.
+
+    Without it empty starts, with errors ten times as large, drown what can be learned on good ones.
+    """
+    left = (cross_entropy(percent, reference) * weights).flatten(1).sum(1) / weights.flatten(1).sum(1).clamp_min(1e-8)
+    return VoxelWeights(weights, 1 / (0.1 + left))
 
 
 def all_action_loss(
@@ -37,7 +57,7 @@ def all_action_loss(
     gains: Tensor,
     returns: Tensor,
     future_returns: Tensor,
-    weights: Tensor,
+    weights: VoxelWeights,
     value_coef: float,
     entropy_coef: float,
     foresight: float,
@@ -67,7 +87,7 @@ def sampled_loss(
     *,
     actions: Tensor,
     returns: Tensor,
-    weights: Tensor,
+    weights: VoxelWeights,
     value_coef: float,
     entropy_coef: float,
 ) -> LossTerms:
@@ -80,7 +100,7 @@ def sampled_loss(
     return LossTerms(policy + value_coef * value - entropy_coef * entropy, policy, value, entropy)
 
 
-def belief_loss(heads: Heads, *, reference: Tensor, weights: Tensor) -> Tensor:
+def belief_loss(heads: Heads, *, reference: Tensor, weights: VoxelWeights) -> Tensor:
     """Weighted cross-entropy of the belief, a proper score: it keeps the belief the probability that it claims to be.
 
     The gradient of an expected gain vanishes with the probability of the better action, this one does not.
@@ -90,7 +110,7 @@ def belief_loss(heads: Heads, *, reference: Tensor, weights: Tensor) -> Tensor:
     return weighted_mean(loss, weights)
 
 
-def twin_loss(heads: Heads, *, percent: Tensor, reference: Tensor, weights: Tensor, bounded: bool) -> LossTerms:
+def twin_loss(heads: Heads, *, percent: Tensor, reference: Tensor, weights: VoxelWeights, bounded: bool) -> LossTerms:
     """Weighted cross-entropy of a supervised twin. `percent` (uint8) is the state before, `reference` bool.
 
     The unbounded twin keeps the logit for exactness; the bounded one passes its gradient straight through the clip.

@@ -1,9 +1,18 @@
 """Gradients of the losses against enumeration and sampling."""
 
+import math
+
 import pytest
 import torch
 
-from medseg_rl.agent.losses import all_action_loss, sampled_loss, twin_loss, weighted_mean
+from medseg_rl.agent.losses import (
+    VoxelWeights,
+    all_action_loss,
+    relative_weights,
+    sampled_loss,
+    twin_loss,
+    weighted_mean,
+)
 from medseg_rl.agent.networks import Heads
 from medseg_rl.environment.actions import apply_adjustments, sample_actions
 from medseg_rl.environment.rewards import absolute_cross_entropy, cross_entropy_gain, gain_of_every_action
@@ -11,12 +20,12 @@ from medseg_rl.environment.rewards import absolute_cross_entropy, cross_entropy_
 SHAPE = (1, 3, 3, 3)
 
 
-def heads_and_state(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def heads_and_state(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, VoxelWeights]:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(1, 6, 3, 3, 3, generator=generator)
     percent = torch.randint(1, 100, SHAPE, generator=generator, dtype=torch.uint8)
     reference = torch.rand(SHAPE, generator=generator) > 0.5
-    return logits.requires_grad_(), percent, reference, torch.rand(SHAPE, generator=generator)
+    return logits.requires_grad_(), percent, reference, VoxelWeights(torch.rand(SHAPE, generator=generator))
 
 
 def gradient(total: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -74,12 +83,12 @@ def test_the_sampled_future_part_is_unbiased_with_any_baseline():
             gains=torch.zeros(1, 6, 3, 3, 3),
             returns=zeros(),
             future_returns=future[action],
-            weights=weights * probabilities[:, action].detach(),
+            weights=VoxelWeights(weights.voxels * probabilities[:, action].detach()),
             value_coef=0.0,
             entropy_coef=0.0,
             foresight=1.0,
         )
-        share = (weights * probabilities[:, action].detach()).sum() / weights.sum()
+        share = (weights.voxels * probabilities[:, action].detach()).sum() / weights.voxels.sum()
         total += gradient(terms.total, logits) * share
     assert torch.allclose(total, target, atol=1e-5)
 
@@ -108,7 +117,7 @@ def test_relative_and_absolute_reward_give_the_same_gradient_without_foresight()
 
 def test_a_voxel_of_weight_zero_has_no_gradient():
     logits, percent, reference, weights = heads_and_state()
-    weights[0, 1, 1, 1] = 0
+    weights.voxels[0, 1, 1, 1] = 0
     for bounded in (False, True):
         terms = twin_loss(
             Heads(logits, zeros(), zeros()), percent=percent, reference=reference, weights=weights, bounded=bounded
@@ -120,4 +129,12 @@ def test_a_voxel_of_weight_zero_has_no_gradient():
 
 def test_weighted_mean_by_hand():
     values, weights = torch.tensor([[[[1.0, 3.0]]], [[[5.0, 7.0]]]]), torch.tensor([[[[1.0, 3.0]]], [[[0.0, 2.0]]]])
-    assert float(weighted_mean(values, weights)) == pytest.approx((2.5 + 7.0) / 2)
+    assert float(weighted_mean(values, VoxelWeights(weights))) == pytest.approx((2.5 + 7.0) / 2)
+    assert float(weighted_mean(values, VoxelWeights(weights, torch.tensor([3.0, 1.0])))) == pytest.approx(3.625)
+
+
+def test_relative_weights_count_a_sample_by_what_is_left_to_gain():
+    percent = torch.tensor([[[[50, 99]]], [[[10, 99]]]], dtype=torch.uint8)
+    reference, voxels = torch.ones(2, 1, 1, 2, dtype=torch.bool), torch.tensor([[[[1.0, 0.0]]], [[[1.0, 0.0]]]])
+    weights = relative_weights(percent, reference, voxels)
+    assert weights.samples.tolist() == pytest.approx([1 / (0.1 + math.log(2)), 1 / (0.1 + math.log(10))])
