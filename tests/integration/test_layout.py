@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -59,16 +59,10 @@ def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
     assert _loaded_after("import medseg_rl.cli", *heavy) == set()
 
 
-def test_help_answers_within_a_second() -> None:
-    fastest = float("inf")
-    for _ in range(3):  # another process may have the processor
-        started = time.perf_counter()
-        run = subprocess.run(
-            [sys.executable, "-m", "medseg_rl.cli", "--help"], capture_output=True, text=True, check=True
-        )
-        fastest = min(fastest, time.perf_counter() - started)
-    assert "segment" in run.stdout
-    assert fastest < 1.0
+def test_help_names_the_commands() -> None:
+    run = subprocess.run([sys.executable, "-m", "medseg_rl.cli", "--help"], capture_output=True, text=True, check=True)
+    for command in ("segment", "predict", "train", "evaluate", "info", "doctor", "demo"):
+        assert command in run.stdout
 
 
 def test_every_package_that_is_imported_is_declared() -> None:
@@ -76,9 +70,13 @@ def test_every_package_that_is_imported_is_declared() -> None:
     extras = project["optional-dependencies"]["agents"]
     declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in (*project["dependencies"], *extras)}
     names = {"skimage": "scikit-image", "cc3d": "connected-components-3d"}
-    imported = set()
+    imported: set[str] = set()
     for path in (ROOT / "medseg_rl").rglob("*.py"):
-        imported |= set(re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.partition(".")[0])
     third_party = imported - set(sys.stdlib_module_names) - {"medseg_rl", "__future__"}
     undeclared = {name for name in third_party if names.get(name, name).lower() not in declared}
     assert undeclared == set()
