@@ -76,8 +76,8 @@ class LearnerConfig:
     credit_rho: float = 0.0
     credit_sigma_mm: float = 3.0
     value_coef: float = 0.1
-    entropy_coef: float = 1e-2
-    entropy_coef_end: float = 1e-3
+    entropy_coef: float = 2e-4  # gains are of the order of 0.01 nats a step: more would reward noise alone
+    entropy_coef_end: float = 2e-5
     learning_rate: float = 1e-3
     warmup_updates: int = 30
     poly_power: float = 0.9
