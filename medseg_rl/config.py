@@ -41,7 +41,7 @@ PRESETS: dict[str, Settings] = {
         },
     },
     # For small regions such as the hippocampus, on two cores in at most an hour.
-    "small": {"training": {"updates": 2400, "validate_every": 400}},
+    "small": {"training": {"updates": 1800, "validate_every": 300}},
 }
 
 

@@ -106,7 +106,7 @@ def train(
     precision = _precision(config.precision)
     spacing = cases[0].spacing
     learner = Learner(network, policy, config.learner, precision=precision)
-    run = load_checkpoint(folder, network, learner.optimiser, config)
+    run = load_checkpoint(folder, learner, config)
     with SummaryWriter(str(folder / "tensorboard"), purge_step=run.update) as writer:
         while run.update < config.updates:
             pool = EpisodePool(cases, config, np.random.default_rng([config.seed, run.update]))
@@ -133,12 +133,12 @@ def train(
                 progress(update + 1, config.updates, logged)
             run = run.advanced(update + 1)
             if run.update % config.validate_every < config.generation or run.update == config.updates:
-                figures = validate(network, policy)
+                figures = validate(learner.average, policy)
                 _log(writer, "validation", figures, run.update)
                 progress(run.update, config.updates, figures)
-                run = run.judged(figures, network)
-            save_checkpoint(folder, run, network, learner.optimiser, config)
-    network.load_state_dict(run.best_weights or network.state_dict())
+                run = run.judged(figures, learner.average)
+            save_checkpoint(folder, run, learner, config)
+    network.load_state_dict(run.best_weights or learner.average.state_dict())
     return TrainedAgent(network.eval(), policy, config, run.best)
 
 

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from medseg_rl.agent.learner import Learner
 from medseg_rl.errors import BundleError
 from medseg_rl.imageio.atomic import atomic_path
 
@@ -39,11 +40,12 @@ class Run:
         return replace(self, best={**figures, "update": float(self.update)}, best_weights=weights)
 
 
-def save_checkpoint(folder: Path, run: Run, network: nn.Module, optimiser: torch.optim.Optimizer, config: Any) -> None:
+def save_checkpoint(folder: Path, run: Run, learner: Learner, config: Any) -> None:
     """Replaces the checkpoint in `folder`; after a kill there is the old one or the new one, never half of one."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
+    tensors = {f"network.{name}": value for name, value in learner.network.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in learner.average.state_dict().items()}
+    for index, state in learner.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     tensors |= {f"best.{name}": value for name, value in (run.best_weights or {}).items()}
     about = {"update": str(run.update), "best": json.dumps(run.best), "config": config_hash(config)}
@@ -51,8 +53,8 @@ def save_checkpoint(folder: Path, run: Run, network: nn.Module, optimiser: torch
         save_file({name: value.contiguous() for name, value in tensors.items()}, path, about)
 
 
-def load_checkpoint(folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, config: Any) -> Run:
-    """Restores network and optimiser in place; a fresh run where `folder` holds no checkpoint.
+def load_checkpoint(folder: Path, learner: Learner, config: Any) -> Run:
+    """Restores a learner in place; a fresh run where `folder` holds no checkpoint.
 
     Raises `BundleError` when the file is corrupted, or was written by a run with another config.
     """
@@ -67,16 +69,17 @@ def load_checkpoint(folder: Path, network: nn.Module, optimiser: torch.optim.Opt
         raise BundleError(f"{path} is corrupted ({error}); delete it to start the run anew") from error
     if about["config"] != config_hash(config):
         raise BundleError(f"{path} was written by a run with another config; choose another folder or delete it")
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "optimiser": {}, "best": {}}
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}, "best": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
-    network.load_state_dict(parts["network"])
+    learner.network.load_state_dict(parts["network"])
+    learner.average.load_state_dict(parts["average"])
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in parts["optimiser"].items():
         index, _, rest = name.partition(".")
         state.setdefault(int(index), {})[rest] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    learner.optimiser.load_state_dict({"state": state, "param_groups": learner.optimiser.state_dict()["param_groups"]})
     return Run(int(about["update"]), json.loads(about["best"]), parts["best"] or None)
 
 

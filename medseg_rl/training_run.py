@@ -144,7 +144,6 @@ def _validation(dataset: Dataset, config: RunConfig, target: Target, starts: Sta
             plan=Plan(steps=STEPS),
             progress=lambda done, total: stage("validation", done, total),
         )
-        network.train()
         return figures
 
     return validate

@@ -41,9 +41,9 @@ class SceneConfig:
     might have drawn: displaced smoothly by about `reader_mm`.
     """
 
-    automatic_share: float = 0.75
+    automatic_share: float = 0.8
     corrupted_share: float = 0.0
-    reader_share: float = 0.1
+    reader_share: float = 0.5
     reader_mm: float = 1.0
     reader_smoothness_mm: float = 6.0
     crop_voxels: tuple[int, int, int] = (24, 32, 24)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class LearnerConfig:
     The sampled part of `all_action` fades in over the first `foresight_warmup` of a run, while its baseline F learns.
     `belief_coef` weighs the loss of the belief beside the reward (0: reward alone), as PPO-ptx keeps a supervised loss
     (InstructGPT, eq. 2). `relative_samples`: see `medseg_rl.agent.losses.relative_weights`.
+    `averaging`: share the averaged weights keep in an update.
     """
 
     mode: Mode = "all_action"
@@ -78,8 +80,9 @@ class LearnerConfig:
     value_coef: float = 0.1
     entropy_coef: float = 2e-4  # gains are of the order of 0.01 nats a step: more would reward noise alone
     entropy_coef_end: float = 2e-5
-    learning_rate: float = 1e-3
+    learning_rate: float = 7e-4
     warmup_updates: int = 30
+    averaging: float = 0.99
     poly_power: float = 0.9
     gradient_norm: float = 1.0
 
@@ -102,6 +105,7 @@ class Learner:
     ) -> None:
         self.network, self.policy, self.config, self.precision = network, policy, config, precision
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        self.average = copy.deepcopy(network).eval().requires_grad_(False)
 
     def update(self, rollout: Rollout, *, progress: float, spacing: Sequence[float]) -> dict[str, float]:
         """One optimiser step from one rollout; returns the means to log."""
@@ -131,12 +135,23 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
         if torch.isfinite(norm):
             self.optimiser.step()
+            self._follow()
         return {**sums, "gradient_norm": float(norm), **self._statistics(rollout, rewards)}
+
+    @property
+    def _taken(self) -> float:
+        return next((float(state["step"]) for state in self.optimiser.state.values()), 0.0)
 
     def _warmth(self) -> float:
         """Share of the learning rate while Adam's moments are young."""
-        taken = next((float(state["step"]) for state in self.optimiser.state.values()), 0.0)
-        return min(1.0, (taken + 1) / max(self.config.warmup_updates, 1))
+        return min(1.0, (self._taken + 1) / max(self.config.warmup_updates, 1))
+
+    def _follow(self) -> None:
+        """Moves the averaged weights, the ones that are validated and shipped, a little towards the trained ones."""
+        keep = min(self.config.averaging, self._taken / (10 + self._taken))
+        with torch.no_grad():
+            for mean, trained in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(trained, 1 - keep)
 
     def _rewards(self, rollout: Rollout) -> Tensor:
         reward = cross_entropy_gain if self.config.reward == "relative" else absolute_cross_entropy
