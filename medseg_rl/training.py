@@ -20,7 +20,7 @@ from medseg_rl.agent.learner import Learner, LearnerConfig, Precision, fast_prec
 from medseg_rl.agent.networks import ActorCritic, build_network
 from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy, build_policy
 from medseg_rl.agent.rollout import collect_rollout
-from medseg_rl.environment.actions import ADJUSTMENTS
+from medseg_rl.environment.actions import FINE_ADJUSTMENTS
 from medseg_rl.environment.episode import Episode
 from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click
@@ -40,13 +40,13 @@ class TrainingConfig:
     `one_click_share` of the interactions bring one click, the others 2..`max_clicks`; a first interaction on a mask
     brings none with `zero_click_share`. `new_click_weight`: voxels beside this interaction's clicks count up to
     1 + that much. `bootstrap`: the critic stands for the return after the last step of an update. `reach`: how far
-    from its voxel a click is heard, see `ActorCritic` (0: everywhere). `adjustments`: the published six, and 0.
+    from its voxel a click is heard, see `ActorCritic` (0: everywhere). `adjustments`: finer than the published.
     `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
     """
 
     network: str = "pyramid"
     policy: str = "adjustment"
-    adjustments: tuple[int, ...] = (*ADJUSTMENTS, 0)
+    adjustments: tuple[int, ...] = FINE_ADJUSTMENTS
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     scenes: SceneConfig = field(default_factory=SceneConfig)
     hints: HintConfig = field(default_factory=HintConfig)

@@ -137,14 +137,13 @@ def _validation(dataset: Dataset, config: RunConfig, target: Target, starts: Sta
 
     def validate(network: ActorCritic, policy: Policy) -> dict[str, float]:
         refiner = VoxelAgentRefiner(network, policy, hints=config.training.hints, precision=fast_precision())
-        figures = validation_curve(
+        return validation_curve(
             cases,
             refiner,
             n_clicks=chosen.clicks,
             plan=Plan(steps=STEPS),
             progress=lambda done, total: stage("validation", done, total),
         )
-        return figures
 
     return validate
 

@@ -13,6 +13,9 @@ from torch import Tensor
 from medseg_rl.refiner import HIGHEST, LOWEST
 
 ADJUSTMENTS = (-40, -20, -10, 10, 20, 40)  # hundredths; the published six, there is no zero action
+# Ours. Without the zero action only saturation stands still, without the small ones what a click says of voxels farther
+# off is rounded away: both lose what the start knows of its own doubts.
+FINE_ADJUSTMENTS = (-40, -20, -10, -5, -2, 0, 2, 5, 10, 20, 40)
 
 
 def apply_adjustments(percent: Tensor, actions: Tensor, adjustments: Sequence[int] = ADJUSTMENTS) -> Tensor:
