@@ -41,7 +41,7 @@ PRESETS: dict[str, Settings] = {
         },
     },
     # For small regions such as the hippocampus, on two cores in at most an hour.
-    "small": {"training": {"updates": 1000, "validate_every": 200}},
+    "small": {"training": {"updates": 800, "validate_every": 200}},
 }
 
 
