@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS, CURVES, README = ROOT / "benchmarks" / "RESULTS.md", ROOT / "docs", ROOT / "README.md"
 BEGIN, END = "<!-- results: benchmarks/publish.py -->", "<!-- end of results -->"
 MADE_BY = (
-    "Made by `python benchmarks/publish.py OUT` from the rows of an evaluation; nothing is typed by hand. Latencies compare "
-    "within a table: several processes ran side by side."
+    "Made by `python benchmarks/publish.py OUT` from the rows of an evaluation; nothing is typed by hand. Latencies "
+    "compare within a table: several processes ran side by side."
 )
 CLICKS = (0, 1, 3, 5, 10, 20)
 SHOWN = (

@@ -14,20 +14,21 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 def bundle_names() -> tuple[str, ...]:
     """Names of the bundles that `find_bundle` finds, sorted."""
-    return tuple(sorted({path.parent.name for place in _places() for path in place.glob(f"*/{MANIFEST}")}))
+    return tuple(sorted({folder.name for place in _places() for folder in _held(place)}))
 
 
 def find_bundle(name: str | Path | None = None) -> Path:
-    """Folder of a bundle by path or by name; without one, of the only bundle there is.
+    """Folder of a bundle by path or by name; without one, of the only bundle in the first place that has any.
 
     A path is taken before a name; of two bundles of one name the first place of the search wins: $MEDSEG_RL_BUNDLES
     (folders of bundles), `models` of a source checkout, the installed package. Raises `BundleError` with the names.
     """
     names = bundle_names()
     if name is None:
-        if len(names) != 1:
+        first = next((held for held in map(_held, _places()) if held), [])
+        if len(first) != 1:
             raise BundleError(f"which bundle? {_known(names)}")
-        name = names[0]
+        return first[0]
     if (Path(name) / MANIFEST).is_file():
         return Path(name)
     if isinstance(name, str) and name in names:
@@ -35,6 +36,10 @@ def find_bundle(name: str | Path | None = None) -> Path:
     if Path(name).is_dir():
         raise BundleError(f"{name} is a folder without {MANIFEST}, so it is no bundle; {_known(names)}")
     raise BundleError(f"there is no bundle {str(name)!r}; {_known(names)}")
+
+
+def _held(place: Path) -> list[Path]:
+    return sorted(path.parent for path in place.glob(f"*/{MANIFEST}"))
 
 
 def _places() -> list[Path]:
