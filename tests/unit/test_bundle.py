@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -323,6 +325,16 @@ def test_bundles_are_found_by_path_and_by_name_in_the_folders_of_the_environment
     monkeypatch.setenv("MEDSEG_RL_BUNDLES", str(bundle.folder.parent))
     assert "tiny" in bundle_names()
     assert find_bundle("tiny") == find_bundle(bundle.folder) == find_bundle(str(bundle.folder)) == bundle.folder
+
+
+def test_without_a_name_the_first_place_that_has_bundles_must_have_one(bundle, monkeypatch, tmp_path):
+    (tmp_path / "empty").mkdir()
+    places = os.pathsep.join([str(tmp_path / "empty"), str(bundle.folder.parent)])
+    monkeypatch.setenv("MEDSEG_RL_BUNDLES", places)
+    assert find_bundle() == bundle.folder
+    shutil.copytree(bundle.folder, bundle.folder.with_name("another"))
+    with pytest.raises(BundleError, match=f"which bundle.*another.*{bundle.folder.name}"):
+        find_bundle()
 
 
 def test_an_unknown_name_lists_the_names_there_are(bundle, monkeypatch, tmp_path):
