@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medseg_rl.agent.networks import Heads
+from medseg_rl.agent.policy import TWIN_STEP
 from medseg_rl.environment.rewards import cross_entropy
 from medseg_rl.refiner import HIGHEST, LOWEST
 
@@ -117,7 +118,7 @@ def twin_loss(heads: Heads, *, percent: Tensor, reference: Tensor, weights: Voxe
     """
     target = reference.float()
     if bounded:
-        free = percent.float() / 100 + 0.4 * torch.tanh(heads.logits[:, 0])
+        free = percent.float() / 100 + TWIN_STEP * torch.tanh(heads.logits[:, 0])
         clipped = free + (free.clamp(LOWEST / 100, HIGHEST / 100) - free).detach()
         loss = functional.binary_cross_entropy(clipped, target, reduction="none")
     else:
