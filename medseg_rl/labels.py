@@ -16,6 +16,7 @@ from medseg_rl.errors import ClickError
 
 Colour = tuple[int, int, int]
 BACKGROUND = 0
+LABEL_TYPES = (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
 
 # Okabe and Ito (2008), without black, in an order that keeps neighbours apart; then four of Paul Tol's muted set.
 PALETTE: tuple[Colour, ...] = (
@@ -39,20 +40,47 @@ def default_colour(value: int) -> Colour:
     return PALETTE[(value - 1) % len(PALETTE)]
 
 
+def label_dtype(values: Iterable[int]) -> np.dtype[Any]:
+    """The smallest integer type that holds all label values and the background."""
+    found = [BACKGROUND, *(int(v) for v in values)]
+    for dtype in LABEL_TYPES:
+        if np.iinfo(dtype).min <= min(found) and max(found) <= np.iinfo(dtype).max:
+            return np.dtype(dtype)
+    raise ValueError(f"no integer type holds label values from {min(found)} to {max(found)}")
+
+
+def values_in(label_array: npt.NDArray[Any]) -> tuple[int, ...]:
+    """The values that occur in an array of integers, background among them, in rising order."""
+    flat, dtype = label_array.ravel(order="K"), label_array.dtype
+    if dtype.itemsize > 2 or dtype.kind not in "iu":
+        return tuple(int(v) for v in np.unique(flat))
+    lowest = int(np.iinfo(dtype).min)
+    found = np.zeros(int(np.iinfo(dtype).max) - lowest + 1, dtype=bool)
+    for start in range(0, flat.size, 1 << 20):  # counting in parts: an eighth of the time of sorting, and little memory
+        found[flat[start : start + (1 << 20)].astype(np.intp) - lowest] = True
+    return tuple(int(v) + lowest for v in np.flatnonzero(found))
+
+
 @dataclass(frozen=True)
 class Label:
-    """`value`: in the array, not 0. `colour`: red, green, blue, 0-255. `locked`: by the user's own hand."""
+    """`value`: in the array, not 0. `colour`: red, green, blue, 0-255. `locked`: by the user's own hand.
+
+    `layer`: which array holds it, from 0; there is more than one only where labels overlap.
+    """
 
     value: int
     name: str
     colour: Colour
     locked: bool = False
+    layer: int = 0
 
     def __post_init__(self) -> None:
         if self.value == BACKGROUND:
             raise ValueError("value 0 is background and takes no label")
         if not all(0 <= c <= 255 for c in self.colour):
             raise ValueError(f"a colour has three parts from 0 to 255, this one is {self.colour}")
+        if self.layer < 0:
+            raise ValueError(f"layers are counted from 0, this label lies in {self.layer}")
 
 
 @dataclass(frozen=True)
@@ -77,7 +105,7 @@ class LabelMap:
     @classmethod
     def of_array(cls, label_array: npt.NDArray[Any]) -> Self:
         """The labels that occur in an array of integers."""
-        return cls.of_values(int(v) for v in np.unique(label_array))
+        return cls.of_values(values_in(label_array))
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -106,10 +134,17 @@ class LabelMap:
                 return label
         raise KeyError(f"no label is named {name!r}; there are {[label.name for label in self.labels]}")
 
-    def adding(self, name: str | None = None, *, value: int | None = None, colour: Colour | None = None) -> LabelMap:
+    def in_layer(self, layer: int) -> tuple[Label, ...]:
+        """The labels of one layer, in the order of the list."""
+        return tuple(label for label in self.labels if label.layer == layer)
+
+    def adding(
+        self, name: str | None = None, *, value: int | None = None, colour: Colour | None = None, layer: int = 0
+    ) -> LabelMap:
         """With one more label at the end; the next free value, its default name and colour unless given."""
         value = self.free_value if value is None else value
-        return LabelMap((*self.labels, Label(value, name or f"Label {value}", colour or default_colour(value))))
+        new = Label(value, name or f"Label {value}", colour or default_colour(value), layer=layer)
+        return LabelMap((*self.labels, new))
 
     def changing(
         self, value: int, *, name: str | None = None, colour: Colour | None = None, locked: bool | None = None

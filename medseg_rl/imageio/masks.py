@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.errors import GeometryError, InputFileError
+from medseg_rl.labels import label_dtype
 from medseg_rl.volume import Volume, box_overlap, corner_distance
 
 SAME_GRID = 0.1  # of the smallest spacing, between corner voxel centres: rounding in the file
 SHIFTED_GRID = 1.0  # up to this, the same grid by intent: the user decides
 MIN_OVERLAP = 0.9
 WHOLE_NUMBER_TOLERANCE = 1e-4  # labels stored through a scale factor come back slightly off
-NARROW_TYPES = (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
 
 
 def as_label_map(path: Path, volume: Volume) -> Volume:
@@ -49,11 +49,7 @@ def narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return array.astype(np.uint8)
     if array.dtype not in (np.int64, np.uint64):
         return array
-    low, high = int(array.min()), int(array.max())
-    for dtype in NARROW_TYPES:
-        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return array.astype(dtype)
-    return array
+    return array.astype(label_dtype((int(array.min()), int(array.max()))))
 
 
 def on_grid_of(path: Path, mask: Volume, like: Volume, *, accept_shift: bool = False, resample: bool = False) -> Volume:
