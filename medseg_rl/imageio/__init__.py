@@ -67,16 +67,18 @@ def read_mask(
     prefer: Literal["sform", "qform"] | None = None,
     accept_shift: bool = False,
     resample: bool = False,
+    threshold: float | None = None,
 ) -> Volume:
     """A label map as integers, values as in the file; on the grid of `like` where that is given.
 
     Another axis order or flips are undone without loss. `accept_shift`: takes a mask of the same shape that lies up to
-    one voxel off. `resample`: nearest neighbour where the world boxes overlap by at least 90 %.
+    one voxel off. `resample`: nearest neighbour where the world boxes overlap by at least 90 %. `threshold`: of a map of
+    probabilities; what lies above it becomes 1.
     Raises InputFileError (not whole numbers), GeometryError (another grid, both printed).
     """
     path = Path(path)
     volume = _read(path, time_point=time_point, prefer=prefer, series=None, float_type=np.float64)
-    mask = as_label_map(path, volume)
+    mask = as_label_map(path, volume, threshold=threshold)
     return mask if like is None else on_grid_of(path, mask, like, accept_shift=accept_shift, resample=resample)
 
 

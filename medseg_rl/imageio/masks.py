@@ -5,30 +5,40 @@ Label values pass through as they are. The limits are those of the mask load che
 
 from __future__ import annotations
 
-import itertools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.errors import GeometryError, InputFileError
 from medseg_rl.labels import label_dtype
-from medseg_rl.volume import Volume, box_overlap, corner_distance
+from medseg_rl.segmentation import SAME_GRID
+from medseg_rl.volume import AxisOrder, Box, Volume, box_overlap, corner_distance
 
-SAME_GRID = 0.1  # of the smallest spacing, between corner voxel centres: rounding in the file
 SHIFTED_GRID = 1.0  # up to this, the same grid by intent: the user decides
 MIN_OVERLAP = 0.9
 WHOLE_NUMBER_TOLERANCE = 1e-4  # labels stored through a scale factor come back slightly off
+LARGEST_LABEL = 2.0**53  # beyond that a real number cannot tell neighbours apart
 
 
-def as_label_map(path: Path, volume: Volume) -> Volume:
-    """The same values as integers. Raises InputFileError when they are not whole numbers."""
+def as_label_map(path: Path, volume: Volume, *, threshold: float | None = None) -> Volume:
+    """The same values as integers; with `threshold` 1 above it and 0 elsewhere.
+
+    Raises InputFileError when they are not whole numbers and no threshold is given.
+    """
     array = volume.array
+    if threshold is not None:
+        if np.isnan(array).any():
+            raise InputFileError(f"{path} holds NaN voxels, which no threshold can judge; replace them by a number")
+        return volume.with_array((array > threshold).astype(np.uint8))
     if array.dtype.kind == "f":
-        rounded = np.rint(array)
         if not np.isfinite(array).all():
             raise InputFileError(f"{path} is no mask: it holds NaN or infinite voxels; replace them by a label value")
+        if np.abs(array).max() > LARGEST_LABEL:
+            raise InputFileError(f"{path} is no mask: it holds {float(array.max()):g}, more than a label value can be")
+        rounded = np.rint(array)
         if np.abs(array - rounded).max() > WHOLE_NUMBER_TOLERANCE:
             raise InputFileError(_why_no_mask(path, array))
         array = narrowed(rounded.astype(np.int64))
@@ -39,7 +49,7 @@ def _why_no_mask(path: Path, array: npt.NDArray[Any]) -> str:
     low, high = float(array.min()), float(array.max())
     said = f"{path} is no mask: it holds {np.unique(array).size} distinct values from {low:.6g} to {high:.6g}"
     if low >= 0 and high <= 1:
-        return f"{said}, which look like probabilities; apply a threshold and save it again"
+        return f"{said}, which look like probabilities; apply a threshold, such as 0.5"
     return f"{said}, not all whole numbers, perhaps through interpolation; resample it again by nearest neighbour"
 
 
@@ -52,46 +62,99 @@ def narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array.astype(label_dtype((int(array.min()), int(array.max()))))
 
 
-def on_grid_of(path: Path, mask: Volume, like: Volume, *, accept_shift: bool = False, resample: bool = False) -> Volume:
+@dataclass(frozen=True)
+class LoadCheck:
+    """Whether a mask belongs on an image. `shift_mm`: between corner voxel centres, None where the shapes differ.
+
+    `verdict`: "same" and "part" (a cropped grid, the rest is background) are taken as they are; "shifted" asks and
+    shows the millimetres; "resample" offers nearest neighbour; "refuse" offers nothing. `overlap`: of the world boxes,
+    0 to 1.
+    """
+
+    verdict: Literal["same", "part", "shifted", "resample", "refuse"]
+    shift_mm: float | None
+    overlap: float
+
+
+def check_load(mask: Volume, like: Volume, *, part: bool = False) -> LoadCheck:
+    """The mask load check of the application; axis order and flips do not count, since they lose nothing.
+
+    `part`: whether a grid that is cut out of the image's is one of its masks, as in formats that crop by design.
+    """
+    turned = _turned(mask, like)
+    overlap = box_overlap(mask, like)
+    shift = corner_distance(turned.affine, like.affine, like.shape) if turned.shape == like.shape else None
+    unit = min(like.spacing)
+    if shift is not None and shift <= SAME_GRID * unit:
+        return LoadCheck("same", shift, overlap)
+    if part and _place_of(turned, like) is not None:
+        return LoadCheck("part", shift, overlap)
+    if shift is not None and shift <= SHIFTED_GRID * unit:
+        return LoadCheck("shifted", shift, overlap)
+    return LoadCheck("resample" if overlap >= MIN_OVERLAP else "refuse", shift, overlap)
+
+
+def on_grid_of(
+    path: Path, mask: Volume, like: Volume, *, accept_shift: bool = False, resample: bool = False, part: bool = False
+) -> Volume:
     """`mask` on the grid of `like`: as it is, after a mere change of axis order or flips, or by nearest neighbour.
 
     Raises GeometryError, with both geometries and the way out, where the user has to decide or nothing fits.
     """
-    unit = min(like.spacing)
-    mask = _reoriented(mask, like)
-    shift = corner_distance(mask.affine, like.affine, like.shape) if mask.shape == like.shape else np.inf
-    if shift <= SAME_GRID * unit or (accept_shift and shift <= SHIFTED_GRID * unit):
-        return Volume(mask.array, like.affine, like.modality, dict(mask.source))
-    if resample and box_overlap(mask, like) >= MIN_OVERLAP:
+    check = check_load(mask, like, part=part)
+    if check.verdict == "same" or (check.verdict == "shifted" and accept_shift):
+        return Volume(_turned(mask, like).array, like.affine, like.modality, dict(mask.source))
+    if check.verdict == "part":
+        return _pasted(_turned(mask, like), like)
+    if resample and check.overlap >= MIN_OVERLAP:
         return mask.sampled_on(like)
-    if shift <= SHIFTED_GRID * unit:
+    if check.verdict == "shifted":
         raise GeometryError(
-            f"mask {path} lies {shift:.3g} mm off its image at the corners, same shape; accept the shift or resample it"
+            f"mask {path} lies {check.shift_mm:.3g} mm off its image at the corners, same shape; accept the shift or"
+            " resample it"
         )
     both = f"mask {path} is {geometry_line(mask)} but its image is {geometry_line(like)}"
-    overlap = box_overlap(mask, like)
-    if overlap >= MIN_OVERLAP:
-        raise GeometryError(f"{both}; they overlap by {overlap:.0%}: ask for nearest-neighbour resampling")
-    raise GeometryError(f"{both}; they overlap by {overlap:.0%} only, so this is no mask of that image")
+    if check.verdict == "resample":
+        raise GeometryError(f"{both}; they overlap by {check.overlap:.0%}: ask for nearest-neighbour resampling")
+    raise GeometryError(f"{both}; they overlap by {check.overlap:.0%} only, so this is no mask of that image")
 
 
-def _reoriented(mask: Volume, like: Volume) -> Volume:
-    """`mask` with its axes permuted and flipped to those of `like` where that makes the grids equal, else unchanged."""
-    if sorted(mask.shape) != sorted(like.shape):
-        return mask
-    for order in itertools.permutations(range(3)):
-        if tuple(mask.shape[a] for a in order) != like.shape:
-            continue
-        for flips in itertools.product((False, True), repeat=3):
-            affine = mask.affine.copy()
-            affine[:, :3] = mask.affine[:, order]
-            for axis in np.flatnonzero(flips):
-                affine[:3, 3] += affine[:3, axis] * (like.shape[axis] - 1)
-                affine[:3, axis] *= -1
-            if corner_distance(affine, like.affine, like.shape) <= SAME_GRID * min(like.spacing):
-                array = np.flip(mask.array.transpose(order), tuple(int(a) for a in np.flatnonzero(flips)))
-                return Volume(np.ascontiguousarray(array), affine, mask.modality, dict(mask.source))
-    return mask
+def _turned(mask: Volume, like: Volume) -> Volume:
+    """`mask` with its axes permuted and flipped to those nearest to the axes of `like`; every voxel keeps its place."""
+    order = AxisOrder.of(np.linalg.inv(like.affine) @ mask.affine)
+    affine = mask.affine.copy()
+    affine[:, :3] = mask.affine[:, order.permutation]
+    for axis in range(3):
+        if order.flipped[axis]:
+            affine[:3, 3] += affine[:3, axis] * (mask.shape[order.permutation[axis]] - 1)
+            affine[:3, axis] *= -1
+    return Volume(np.ascontiguousarray(order.apply(mask.array)), affine, mask.modality, dict(mask.source))
+
+
+def _place_of(turned: Volume, like: Volume) -> Box | None:
+    """The voxels of `like` that a mask with its axes covers, when it is cut out of that grid; may reach beyond it."""
+    start = np.rint(like.world_to_index(turned.affine[:3, 3]))
+    affine = like.affine.copy()
+    affine[:3, 3] = like.index_to_world(start)
+    if corner_distance(affine, turned.affine, turned.shape) > SAME_GRID * min(like.spacing):
+        return None
+    place = Box.whole(turned.shape).shifted((int(start[0]), int(start[1]), int(start[2])))
+    return place if place.intersection(Box.whole(like.shape)).voxels else None
+
+
+def _pasted(turned: Volume, like: Volume) -> Volume:
+    place = _place_of(turned, like)
+    assert place is not None  # the check said so
+    shared = place.intersection(Box.whole(like.shape))
+    inside = shared.shifted((-place.start[0], -place.start[1], -place.start[2]))
+    array = np.zeros(like.shape, turned.array.dtype)
+    array[shared.slices] = turned.array[inside.slices]
+    lost = int(np.count_nonzero(turned.array)) - int(np.count_nonzero(array))
+    source = dict(turned.source)
+    if lost:
+        said = f"{lost} labelled voxels lie outside the image and are left out"
+        source["warnings"] = [*source.get("warnings", []), said]
+    return Volume(array, like.affine, like.modality, source)
 
 
 def geometry_line(volume: Volume) -> str:

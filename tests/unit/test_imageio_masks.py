@@ -12,7 +12,8 @@ import pytest
 
 from medseg_rl.errors import GeometryError, InputFileError
 from medseg_rl.imageio import read_mask, write_volume
-from medseg_rl.volume import Volume
+from medseg_rl.imageio.masks import check_load, on_grid_of
+from medseg_rl.volume import Box, Volume
 
 SHAPE = (6, 7, 8)
 AFFINE = np.array([[-1.0, 0, 0, 40], [0, 2, 0, -30], [0, 0, 3, 5], [0, 0, 0, 1]])
@@ -103,6 +104,63 @@ def test_interpolated_labels_are_refused(tmp_path):
 def test_probabilities_are_told_apart_and_a_threshold_is_asked_for(tmp_path):
     with pytest.raises(InputFileError, match="probabilities; apply a threshold"):
         read_mask(mask_file(tmp_path, array=np.linspace(0, 1, 6 * 7 * 8, dtype=np.float32).reshape(SHAPE)))
+
+
+def test_a_threshold_makes_a_mask_of_probabilities(tmp_path):
+    chances = np.linspace(0, 1, 6 * 7 * 8, dtype=np.float32).reshape(SHAPE)
+    mask = read_mask(mask_file(tmp_path, array=chances), threshold=0.75)
+    np.testing.assert_array_equal(mask.array, chances > 0.75)
+    assert mask.array.dtype == np.uint8
+
+
+def test_numbers_that_no_label_can_have_are_refused(tmp_path):
+    with pytest.raises(InputFileError, match="more than a label value"):
+        read_mask(mask_file(tmp_path, array=np.full(SHAPE, 1e30, np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [(0.0999, "same"), (0.1001, "shifted"), (0.5, "shifted"), (0.999, "shifted"), (100, "refuse")],
+)
+def test_the_load_check_stands_on_both_sides_of_each_limit(shift, verdict):
+    affine = AFFINE.copy()
+    affine[0, 3] += shift
+    check = check_load(Volume(labels(), affine), image())
+    assert check.verdict == verdict
+    assert check.shift_mm == pytest.approx(shift)
+
+
+def test_the_load_check_offers_resampling_from_nine_tenths_of_overlap():
+    like = Volume(np.zeros((100, 10, 10)), np.eye(4))
+    for planes, verdict in ((89, "refuse"), (90, "resample"), (99, "resample")):
+        assert check_load(Volume(np.zeros((planes, 10, 10), np.uint8), np.eye(4)), like).verdict == verdict
+
+
+def test_a_shift_is_judged_in_whatever_order_the_axes_are_stored():
+    affine = AFFINE.copy()
+    affine[:3, 3] += affine[:3, 0] * (SHAPE[0] - 1)
+    affine[:3, 0] *= -1
+    affine[0, 3] += 0.5
+    check = check_load(Volume(labels(), affine), image())
+    assert (check.verdict, check.shift_mm) == ("shifted", pytest.approx(0.5))
+
+
+def test_a_cropped_mask_goes_to_its_place_where_the_format_crops():
+    whole = image().with_array(labels())
+    box = Box((1, 2, 3), (5, 6, 7))
+    cut = whole.crop(box)
+    assert check_load(cut, image()).verdict == "refuse"
+    placed = on_grid_of(Path("cut"), cut, image(), part=True)
+    expected = np.zeros_like(labels())
+    expected[box.slices] = labels()[box.slices]
+    np.testing.assert_array_equal(placed.array, expected)
+
+
+def test_what_a_wider_mask_holds_outside_the_image_is_counted():
+    wide = Volume(np.ones((8, 7, 8), np.uint8), AFFINE)
+    placed = on_grid_of(Path("wide"), wide, image(), part=True)
+    assert placed.array.all()
+    assert placed.source["warnings"] == ["112 labelled voxels lie outside the image and are left out"]
 
 
 def test_an_empty_mask_is_a_mask(tmp_path):
