@@ -19,8 +19,9 @@ import numpy as np
 from medseg_rl.errors import GeometryError, InputFileError
 from medseg_rl.imageio.atomic import atomic_path, check_output_path
 from medseg_rl.imageio.kinds import OUTPUT_SUFFIXES, READ_SUFFIXES, kind_of, output_kind
-from medseg_rl.imageio.masks import SAME_GRID, as_label_map, geometry_line, narrowed, on_grid_of
-from medseg_rl.volume import Volume, corner_distance
+from medseg_rl.imageio.masks import as_label_map, geometry_line, narrowed, on_grid_of
+from medseg_rl.segmentation import is_same_grid
+from medseg_rl.volume import Volume
 
 __all__ = [
     "OUTPUT_SUFFIXES",
@@ -72,8 +73,8 @@ def read_mask(
     """A label map as integers, values as in the file; on the grid of `like` where that is given.
 
     Another axis order or flips are undone without loss. `accept_shift`: takes a mask of the same shape that lies up to
-    one voxel off. `resample`: nearest neighbour where the world boxes overlap by at least 90 %. `threshold`: of a map of
-    probabilities; what lies above it becomes 1.
+    one voxel off. `resample`: nearest neighbour where the world boxes overlap by at least 90 %. `threshold`: for a map
+    of probabilities; what lies above it becomes 1.
     Raises InputFileError (not whole numbers), GeometryError (another grid, both printed).
     """
     path = Path(path)
@@ -88,9 +89,7 @@ def write_mask(path: AnyPath, mask: Volume, *, like: Volume) -> None:
     A NIfTI mask of a NIfTI image gets both transforms and both codes of that image. A failure leaves the old file.
     Raises GeometryError (another grid), OutputError (full disk, read-only, another writer, unknown ending).
     """
-    if mask.shape != like.shape or corner_distance(mask.affine, like.affine, like.shape) > SAME_GRID * min(
-        like.spacing
-    ):
+    if not is_same_grid(mask, like):
         raise GeometryError(
             f"mask is {geometry_line(mask)} but image is {geometry_line(like)}; resample the mask first"
         )
