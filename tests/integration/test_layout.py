@@ -28,6 +28,7 @@ LIGHT = (
     "refiners",
     "samples",
     "session",
+    "surface",
     "volume",
 )
 
@@ -69,7 +70,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]["agents"]
     declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in (*project["dependencies"], *extras)}
-    names = {"skimage": "scikit-image", "cc3d": "connected-components-3d"}
+    names = {"skimage": "scikit-image", "cc3d": "connected-components-3d", "fast_simplification": "fast-simplification"}
     imported: set[str] = set()
     for path in (ROOT / "medseg_rl").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
