@@ -3,6 +3,8 @@
     image = read_volume("ct.nii.gz")
     mask = read_mask("liver.nrrd", like=image)
     write_mask("out.nii.gz", mask, like=image)
+    labels = read_segmentation("organs.seg.nrrd", like=image)
+    write_segmentation("organs.nii.gz", labels, like=image)
 
 What a file is, is decided by its content and not by its name. Label values are never renumbered.
 """
@@ -16,22 +18,29 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medseg_rl.errors import GeometryError, InputFileError
+from medseg_rl.errors import GeometryError, InputFileError, OutputError
 from medseg_rl.imageio.atomic import atomic_path, check_output_path
-from medseg_rl.imageio.kinds import OUTPUT_SUFFIXES, READ_SUFFIXES, kind_of, output_kind
-from medseg_rl.imageio.masks import as_label_map, geometry_line, narrowed, on_grid_of
-from medseg_rl.segmentation import is_same_grid
+from medseg_rl.imageio.kinds import OUTPUT_SUFFIXES, READ_SUFFIXES, SEGMENTATION_KINDS, kind_of, output_kind
+from medseg_rl.imageio.masks import LoadCheck, check_load, geometry_line, narrowed
+from medseg_rl.labels import LabelMap
+from medseg_rl.segmentation import Segmentation, is_same_grid
 from medseg_rl.volume import Volume
 
 __all__ = [
     "OUTPUT_SUFFIXES",
     "READ_SUFFIXES",
+    "LoadCheck",
     "atomic_path",
+    "check_load",
     "check_output",
     "describe",
+    "read_label_table",
     "read_mask",
+    "read_segmentation",
     "read_volume",
+    "write_label_table",
     "write_mask",
+    "write_segmentation",
     "write_volume",
 ]
 
@@ -56,7 +65,7 @@ def read_volume(
     Raises InputFileError and GeometryError.
     """
     path = Path(path)
-    volume = _read(path, time_point=time_point, prefer=prefer, series=series, float_type=np.float32)
+    volume = read_stored(path, time_point=time_point, prefer=prefer, series=series, float_type=np.float32)
     return _finite(path, volume, replace_nonfinite)
 
 
@@ -77,16 +86,71 @@ def read_mask(
     of probabilities; what lies above it becomes 1.
     Raises InputFileError (not whole numbers), GeometryError (another grid, both printed).
     """
+    from medseg_rl.imageio import segmentations
+
     path = Path(path)
-    volume = _read(path, time_point=time_point, prefer=prefer, series=None, float_type=np.float64)
-    mask = as_label_map(path, volume, threshold=threshold)
-    return mask if like is None else on_grid_of(path, mask, like, accept_shift=accept_shift, resample=resample)
+    segmentation = segmentations.read(
+        path,
+        like=like,
+        time_point=time_point,
+        prefer=prefer,
+        accept_shift=accept_shift,
+        resample=resample,
+        threshold=threshold,
+    )
+    return segmentations.single_map(path, segmentation)
 
 
-def write_mask(path: AnyPath, mask: Volume, *, like: Volume) -> None:
+def read_segmentation(
+    path: AnyPath,
+    *,
+    like: Volume | None = None,
+    time_point: int | None = None,
+    prefer: Literal["sform", "qform"] | None = None,
+    accept_shift: bool = False,
+    resample: bool = False,
+    threshold: float | None = None,
+    labels: LabelMap | None = None,
+) -> Segmentation:
+    """Labels with names and colours, overlapping ones in layers of their own; the choices are those of `read_mask`.
+
+    Names come from the file where its format holds them, else from a table beside it (mask.labels.json of mask.nii.gz),
+    else they are "Label 3". `labels`: a table that goes before both. A grid cut out of that of `like` is put in its
+    place where the format crops by design. Warnings are in the result's `warnings`. Raises as `read_mask` does.
+    """
+    from medseg_rl.imageio import segmentations
+
+    return segmentations.read(
+        Path(path),
+        like=like,
+        time_point=time_point,
+        prefer=prefer,
+        accept_shift=accept_shift,
+        resample=resample,
+        threshold=threshold,
+        labels=labels,
+    )
+
+
+def read_label_table(path: AnyPath) -> LabelMap:
+    """A label table of ITK-SNAP, 3D Slicer (.csv, .ctbl) or JSON. Raises InputFileError."""
+    from medseg_rl.imageio.label_tables import read_table
+
+    return read_table(Path(path))
+
+
+def write_label_table(path: AnyPath, table: LabelMap) -> None:
+    """Writes a label table: .json, .csv (3D Slicer), .label or .txt (ITK-SNAP). Raises OutputError."""
+    from medseg_rl.imageio.label_tables import write_table
+
+    write_table(Path(path), table)
+
+
+def write_mask(path: AnyPath, mask: Volume, *, like: Volume, orthonormalise: bool = False) -> None:
     """Writes a label map (bool or integers) so that it overlays the image `like` in every viewer.
 
     A NIfTI mask of a NIfTI image gets both transforms and both codes of that image. A failure leaves the old file.
+    `orthonormalise`: whether a MetaImage file may get right-angled axes in place of sheared ones.
     Raises GeometryError (another grid), OutputError (full disk, read-only, another writer, unknown ending).
     """
     if not is_same_grid(mask, like):
@@ -95,15 +159,35 @@ def write_mask(path: AnyPath, mask: Volume, *, like: Volume) -> None:
         )
     if mask.array.dtype.kind not in ("b", "u", "i"):
         raise ValueError(f"a mask holds bool or integers, this one {mask.array.dtype}")
-    _write(Path(path), like.with_array(narrowed(mask.array)))
+    narrow = like.with_array(narrowed(mask.array))
+    if output_kind(Path(path)) in SEGMENTATION_KINDS:
+        write_segmentation(path, Segmentation.of_label_map(narrow), like=like)
+    else:
+        write_stored(Path(path), narrow, orthonormalise=orthonormalise)
 
 
-def write_volume(path: AnyPath, volume: Volume) -> None:
+def write_segmentation(
+    path: AnyPath, segmentation: Segmentation, *, like: Volume, flatten: bool = False, orthonormalise: bool = False
+) -> list[str]:
+    """Writes labels with their names and colours, as `write_mask` in all else; returns what the user should know.
+
+    Formats of a single label map get a table beside them where it says more than default names. `flatten`: whether
+    overlapping labels may be written to such a format, where the later one wins.
+    Raises GeometryError (another grid) and OutputError (overlap, shear, disk).
+    """
+    from medseg_rl.imageio import segmentations
+
+    return segmentations.write(Path(path), segmentation, like=like, flatten=flatten, orthonormalise=orthonormalise)
+
+
+def write_volume(path: AnyPath, volume: Volume, *, orthonormalise: bool = False) -> None:
     """Writes an image; as `write_mask` in all else."""
+    if output_kind(Path(path)) in SEGMENTATION_KINDS:
+        raise OutputError(f"cannot write {path}: that ending is for segmentations, this is an image; choose another")
     array = volume.array
     if array.dtype == np.bool_ or array.dtype == np.float16:  # no file format here has these
         array = array.astype(np.uint8 if array.dtype == np.bool_ else np.float32)
-    _write(Path(path), volume.with_array(array))
+    write_stored(Path(path), volume.with_array(array), orthonormalise=orthonormalise)
 
 
 def check_output(path: AnyPath) -> None:
@@ -119,14 +203,15 @@ def describe(path: AnyPath) -> dict[str, Any]:
     return describe_path(Path(path))
 
 
-def _read(
+def read_stored(
     path: Path,
     *,
-    time_point: int | None,
-    prefer: Literal["sform", "qform"] | None,
-    series: str | int | None,
     float_type: FloatType,
+    time_point: int | None = None,
+    prefer: Literal["sform", "qform"] | None = None,
+    series: str | int | None = None,
 ) -> Volume:
+    """For the rooms of this package: voxels as stored, non-finite ones included."""
     kind = kind_of(path)
     if kind == "NIfTI":
         from medseg_rl.imageio import nifti
@@ -145,7 +230,8 @@ def _read(
     return itk.read(path, kind, float_type=float_type)
 
 
-def _write(path: Path, volume: Volume) -> None:
+def write_stored(path: Path, volume: Volume, *, orthonormalise: bool = False) -> None:
+    """For the rooms of this package: writes an array of the types that the formats know."""
     kind = output_kind(path)
     if kind == "NIfTI":
         from medseg_rl.imageio import nifti
@@ -155,7 +241,7 @@ def _write(path: Path, volume: Volume) -> None:
         return
     from medseg_rl.imageio import itk
 
-    itk.write(path, kind, volume)
+    itk.write(path, kind, volume, orthonormalise=orthonormalise)
 
 
 def _finite(path: Path, volume: Volume, replacement: float | None) -> Volume:

@@ -11,7 +11,7 @@ import gzip
 import os
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ import SimpleITK as sitk  # noqa: N813  (its own convention)
 from medseg_rl.errors import GeometryError, InputFileError, OutputError
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.imageio.limits import check_affine
-from medseg_rl.imageio.text_headers import Promise, read_promise
-from medseg_rl.labels import Label, LabelMap, default_colour
+from medseg_rl.imageio.text_headers import Promise, escaped, read_promise
 from medseg_rl.volume import FloatArray, Volume, corner_distance
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -44,18 +43,7 @@ def read(path: Path, kind: str, *, float_type: type[np.floating[Any]]) -> Volume
     Raises InputFileError (damaged, components, several layers) and GeometryError (2D, impossible spacing).
     """
     promise = read_promise(path, kind)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(IMAGE_IO[kind])
-    reader.SetFileName(str(path))
-    try:
-        with _quiet():
-            image = reader.Execute()
-    except MemoryError as error:
-        raise InputFileError(f"{path} needs more memory than there is; crop it") from error
-    except RuntimeError as error:
-        if "determinant is 0" in str(error):
-            raise GeometryError(f"{path} has two voxel axes that point the same way; correct its header") from error
-        raise InputFileError(f"{path} cannot be read as {kind}: {_reason(error)}; get the file again") from error
+    image = _execute(path, kind)
     if image.GetNumberOfComponentsPerPixel() > 1 or "complex" in image.GetPixelIDTypeAsString():
         raise InputFileError(f"{path} holds several components in each voxel; extract one of them first")
     affine = RAS_FROM_LPS @ _lps_affine(image)
@@ -65,9 +53,42 @@ def read(path: Path, kind: str, *, float_type: type[np.floating[Any]]) -> Volume
         with np.errstate(over="ignore"):  # becomes infinite, which is looked for later
             array = array.astype(float_type)
     source: dict[str, Any] = {"format": kind, "path": str(path), "warnings": _warnings(kind, promise)}
-    if "segment0_id" in promise.fields:
-        source["labels"] = _segments(promise)
     return Volume(np.ascontiguousarray(array), affine, None, source)
+
+
+def read_layers(path: Path) -> tuple[tuple[Volume, ...], Mapping[str, str]]:
+    """The layers of a NRRD file with a segment table, as stored, and its header with keys in lower case.
+
+    A file without a table is one layer. Raises as `read` does.
+    """
+    promise = read_promise(path, "NRRD", layered=True)
+    image = _execute(path, "NRRD")
+    affine = RAS_FROM_LPS @ _lps_affine(image)
+    check_affine(path, affine)
+    array = sitk.GetArrayFromImage(image)
+    if array.ndim == 3:
+        array = array[..., np.newaxis]
+    source: dict[str, Any] = {"format": "NRRD", "path": str(path), "warnings": _warnings("NRRD", promise)}
+    if array.ndim != 4 or array.dtype.kind not in "iuf" or array.shape[3] != promise.components:
+        raise InputFileError(f"{path} has layers that cannot be told apart; save it again")
+    layers = (np.ascontiguousarray(array[..., n].transpose(2, 1, 0)) for n in range(array.shape[3]))
+    return tuple(Volume(layer, affine, None, dict(source)) for layer in layers), promise.fields
+
+
+def _execute(path: Path, kind: str) -> sitk.Image:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(IMAGE_IO[kind])
+    reader.SetFileName(str(path))
+    try:
+        with _quiet():
+            image: sitk.Image = reader.Execute()
+            return image
+    except MemoryError as error:
+        raise InputFileError(f"{path} needs more memory than there is; crop it") from error
+    except RuntimeError as error:
+        if "determinant is 0" in str(error):
+            raise GeometryError(f"{path} has two voxel axes that point the same way; correct its header") from error
+        raise InputFileError(f"{path} cannot be read as {kind}: {_reason(error)}; get the file again") from error
 
 
 def _lps_affine(image: sitk.Image) -> FloatArray:
@@ -85,35 +106,19 @@ def _warnings(kind: str, promise: Promise) -> list[str]:
     return []
 
 
-def _segments(promise: Promise) -> LabelMap:
-    """The table of a .seg.nrrd file of one layer; values and names as stored."""
-    labels = []
-    for n in range(1000):
-        prefix = f"segment{n}_"
-        if f"{prefix}id" not in promise.fields:
-            break
-        value = int(promise.fields.get(f"{prefix}labelvalue", n + 1))
-        shares = promise.fields.get(f"{prefix}color", "").split()
-        red, green, blue = (round(255 * float(s)) for s in shares) if len(shares) == 3 else default_colour(value)
-        labels.append(Label(value, promise.fields.get(f"{prefix}name", f"Label {value}"), (red, green, blue)))
-    return LabelMap(tuple(labels))
-
-
-def write(path: Path, kind: str, volume: Volume) -> None:
+def write(path: Path, kind: str, volume: Volume, *, orthonormalise: bool = False) -> None:
     """Writes NRRD or MetaImage, atomically; an .mhd file gets its voxels in a .raw file beside it.
 
-    Raises OutputError: sheared axes in a MetaImage, or a type of voxel the format does not know.
+    `orthonormalise`: puts the nearest right-angled axes in place of sheared ones, which MetaImage cannot hold.
+    Raises OutputError: sheared axes in a MetaImage, with the shift, or a type of voxel the format does not know.
     """
-    array = np.asarray(volume.array, dtype=volume.array.dtype.newbyteorder("<"))
-    code = f"{array.dtype.kind}{array.dtype.itemsize}"
-    if code not in NRRD_TYPES:
-        raise OutputError(f"cannot write {path}: {array.dtype} voxels do not fit into {kind}; convert them to float32")
-    data = array.tobytes(order="F")
     if kind == "NRRD":
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(_nrrd_header(volume, code) + gzip.compress(data, 6, mtime=0))
+        write_nrrd(path, volume.array, volume)
         return
+    if orthonormalise and volume.is_sheared:
+        volume = Volume(volume.array, orthonormalised(volume.affine), volume.modality, volume.source)
     _refuse_shear(path, volume)
+    code, data = _stored(path, kind, volume.array)
     if path.name.lower().endswith(".mha"):
         packed = zlib.compress(data, 6)
         with atomic_path(path) as temporary:
@@ -125,22 +130,40 @@ def write(path: Path, kind: str, volume: Volume) -> None:
         temporary.write_bytes(_meta_header(volume, code, voxels.name, None))
 
 
-def _nrrd_header(volume: Volume, code: str) -> bytes:
-    affine = RAS_FROM_LPS @ volume.affine
+def write_nrrd(path: Path, array: npt.NDArray[Any], grid: Volume, fields: Mapping[str, str] | None = None) -> None:
+    """Writes (x, y, z), or (layer, x, y, z), on the grid of a volume, with `fields` as key/value pairs; atomically."""
+    code, data = _stored(path, "NRRD", array)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_nrrd_header(array.shape, grid, code, fields or {}) + gzip.compress(data, 6, mtime=0))
+
+
+def _stored(path: Path, kind: str, array: npt.NDArray[Any]) -> tuple[str, bytes]:
+    """The code of the type of voxel, such as "u1", and the bytes, little-endian, first axis fastest."""
+    array = np.asarray(array, dtype=array.dtype.newbyteorder("<"))
+    code = f"{array.dtype.kind}{array.dtype.itemsize}"
+    if code not in NRRD_TYPES:
+        raise OutputError(f"cannot write {path}: {array.dtype} voxels do not fit into {kind}; convert them to float32")
+    return code, array.tobytes(order="F")
+
+
+def _nrrd_header(shape: tuple[int, ...], grid: Volume, code: str, fields: Mapping[str, str]) -> bytes:
+    affine = RAS_FROM_LPS @ grid.affine
     directions = " ".join(_bracketed(affine[:3, axis]) for axis in range(3))
+    layered = len(shape) == 4
     lines = [
         "NRRD0004",
         f"type: {NRRD_TYPES[code]}",
-        "dimension: 3",
+        f"dimension: {len(shape)}",
         "space: left-posterior-superior",
-        f"sizes: {_spaced(volume.shape)}",
-        f"space directions: {directions}",
-        "kinds: domain domain domain",
+        f"sizes: {_spaced(shape)}",
+        f"space directions: {'none ' * layered}{directions}",
+        f"kinds: {'list ' * layered}domain domain domain",
         "endian: little",
         "encoding: gzip",
         f"space origin: {_bracketed(affine[:3, 3])}",
+        *(f"{key}:={escaped(value)}" for key, value in fields.items()),
     ]
-    return ("\n".join(lines) + "\n\n").encode("ascii")
+    return ("\n".join(lines) + "\n\n").encode("utf-8")
 
 
 def _meta_header(volume: Volume, code: str, data_file: str, packed_bytes: int | None) -> bytes:
@@ -167,11 +190,16 @@ def _meta_header(volume: Volume, code: str, data_file: str, packed_bytes: int | 
 def _refuse_shear(path: Path, volume: Volume) -> None:
     if not volume.is_sheared:
         return
-    shift = corner_distance(orthonormalised(volume.affine), volume.affine, volume.shape)
+    shift = orthonormalisation_shift(volume)
     raise OutputError(
         f"cannot write {path}: MetaImage cannot hold axes {volume.shear_degrees:.2g} degrees off the right angle, which"
-        f" would move a corner by {shift:.3g} mm; write .nrrd or .nii.gz"
+        f" would move a corner by {shift:.3g} mm; allow it (orthonormalise), or write .nrrd or .nii.gz"
     )
+
+
+def orthonormalisation_shift(volume: Volume) -> float:
+    """How far in mm `orthonormalised` moves a corner voxel of a volume, at most."""
+    return corner_distance(orthonormalised(volume.affine), volume.affine, volume.shape)
 
 
 def orthonormalised(affine: FloatArray) -> FloatArray:

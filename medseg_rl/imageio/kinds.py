@@ -10,6 +10,8 @@ from medseg_rl.errors import InputFileError, OutputError
 
 READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz", ".dcm")
 OUTPUT_KINDS = {".nii": "NIfTI", ".nii.gz": "NIfTI", ".nrrd": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage"}
+OUTPUT_KINDS |= {".seg.nrrd": "SEG.NRRD"}
+SEGMENTATION_KINDS = ("SEG.NRRD",)  # these hold labels, never an image
 OUTPUT_SUFFIXES = tuple(OUTPUT_KINDS)
 GIPL_MAGIC = (b"\xef\xff\xe9\xb0", b"\x2a\xe3\x89\xb8")  # the two numbers of ITK, big-endian, at byte 252
 
@@ -34,12 +36,19 @@ def kind_of(path: Path) -> str:
 def output_kind(path: Path) -> str:
     """Which format the ending of `path` asks for. Raises OutputError when none."""
     name = path.name.lower()
-    if name.endswith(".seg.nrrd"):
-        raise OutputError(f"cannot write {path}: segment tables are not written; end the name in .nrrd")
     for suffix in sorted(OUTPUT_KINDS, key=len, reverse=True):
         if name.endswith(suffix) and name != suffix:
             return OUTPUT_KINDS[suffix]
     raise OutputError(f"cannot write {path}: its ending is none of {', '.join(OUTPUT_SUFFIXES)}")
+
+
+def stem_of(path: Path) -> str:
+    """The name without its ending, the longest that is known: "mask" of "mask.seg.nrrd"."""
+    name = path.name
+    for suffix in sorted({*OUTPUT_KINDS, *READ_SUFFIXES}, key=len, reverse=True):
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return path.stem
 
 
 def _start_of(path: Path) -> tuple[bytes, bool]:

@@ -45,9 +45,10 @@ class Promise:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-def read_promise(path: Path, kind: str) -> Promise:
+def read_promise(path: Path, kind: str, *, layered: bool = False) -> Promise:
     """The header of a NRRD, MetaImage or GIPL file, checked against the size of its data.
 
+    `layered`: whether the components of a file with a segment table are welcome as its layers.
     Raises InputFileError (damaged, cut off, data file missing) and GeometryError (no volume, impossible spacing).
     """
     try:
@@ -56,13 +57,18 @@ def read_promise(path: Path, kind: str) -> Promise:
         raise InputFileError(f"{path} has a damaged {kind} header ({error}); get the file again") from error
     except (OSError, EOFError, zlib.error) as error:
         raise InputFileError(f"{path} is cut off or damaged: {error}; get the file again") from error
-    _check_is_volume(path, promise)
+    _check_is_volume(path, promise, layered and "segment0_id" in promise.fields)
     return promise
 
 
-def _check_is_volume(path: Path, promise: Promise) -> None:
+def _check_is_volume(path: Path, promise: Promise, layered: bool) -> None:
     said = " x ".join(str(n) for n in promise.shape)
-    if promise.components > 1:
+    if promise.components > 1 and "segment0_id" in promise.fields and not layered:
+        raise InputFileError(
+            f"{path} keeps overlapping segments in {promise.components} layers, which is no single volume;"
+            " read it as a segmentation"
+        )
+    if promise.components > 1 and not layered:
         raise InputFileError(f"{path} holds {promise.components} components in each voxel; extract one of them first")
     if len(promise.shape) > 3:
         raise InputFileError(f"{path} has {len(promise.shape)} axes, {said}; save one volume of it first")
@@ -83,8 +89,6 @@ def _nrrd(path: Path) -> Promise:
     spatial = [v is not None for v in vectors] if vectors else [kind in SPATIAL_KINDS for kind in kinds]
     shape = tuple(n for n, is_spatial in zip(sizes, spatial, strict=True) if is_spatial)
     components = math.prod(n for n, is_spatial in zip(sizes, spatial, strict=True) if not is_spatial)
-    if "segment0_id" in fields and components > 1:
-        raise InputFileError(f"{path} keeps overlapping segments in {components} layers; save them as separate masks")
     data_file = fields.get("data file", fields.get("datafile"))
     needed = math.prod(sizes) * NRRD_BYTES[fields["type"].lower()]
     _check_data(path, data_file, fields["encoding"].lower(), header_bytes, sizes, needed)
@@ -160,10 +164,20 @@ def _text_fields(path: Path, *, separator: str, last_line: str | None) -> tuple[
                 break
             key, found, value = text.partition(separator)
             if found and not text.startswith("#"):
-                fields[key.strip().lower()] = value.removeprefix("=").strip()  # NRRD key/value pairs use :=
+                is_pair = separator == ":" and value.startswith("=")  # key/value pairs of NRRD use :=
+                fields[key.strip().lower()] = _unescaped(value[1:].strip()) if is_pair else value.strip()
             if key.strip().lower() == last_line:
                 break
         return fields, stream.tell()
+
+
+def _unescaped(value: str) -> str:
+    return re.sub(r"\\([n\\])", lambda found: "\n" if found[1] == "n" else "\\", value)
+
+
+def escaped(value: str) -> str:
+    """A value as a key/value pair of a NRRD header holds it, on one line."""
+    return value.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def _check_data(

@@ -87,18 +87,8 @@ def test_components_and_layers_of_nrrd_are_refused(tmp_path):
     vector["kinds"] = "list domain domain domain"
     path = nrrd_file(tmp_path / "b.seg.nrrd", **vector, Segment0_ID="=x")
     path.write_bytes(path.read_bytes().replace(b"Segment0 ID: =x", b"Segment0_ID:=x"))
-    with pytest.raises(InputFileError, match="overlapping segments in 2 layers"):
-        read_mask(path)
-
-
-def test_a_segment_table_of_one_layer_gives_values_names_and_colours(tmp_path):
-    path = nrrd_file(tmp_path / "a.seg.nrrd")
-    table = b"Segment0_ID:=a\nSegment0_Name:=Liver\nSegment0_LabelValue:=7\nSegment0_Color:=1 0.5 0\n\n"
-    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\n" + table, 1))
-    mask = read_mask(path)
-    (label,) = mask.source["labels"].labels
-    assert (label.value, label.name, label.colour) == (7, "Liver", (255, 128, 0))
-    np.testing.assert_array_equal(mask.array, ARRAY)
+    with pytest.raises(InputFileError, match=r"overlapping segments in 2 layers.*read it as a segmentation"):
+        read_volume(path)
 
 
 @pytest.mark.parametrize(

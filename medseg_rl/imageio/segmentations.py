@@ -1,0 +1,172 @@
+"""Reads and writes segmentations of every format: which reader, which table, onto which grid, and what is lost.
+
+The formats themselves are next door. Values, names and colours pass through; overlap is kept where the format can hold
+it, and otherwise never lost without being asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medseg_rl.errors import GeometryError, InputFileError, OutputError
+from medseg_rl.imageio import label_tables
+from medseg_rl.imageio.atomic import atomic_path
+from medseg_rl.imageio.kinds import kind_of, output_kind, stem_of
+from medseg_rl.imageio.masks import as_label_map, geometry_line, narrowed, on_grid_of
+from medseg_rl.imageio.segment_table import TAGS
+from medseg_rl.labels import LabelMap
+from medseg_rl.segmentation import Segmentation, is_same_grid
+from medseg_rl.volume import Volume
+
+
+def table_beside(path: Path) -> Path:
+    """Where the label table of a format that holds none lies: mask.labels.json beside mask.nii.gz."""
+    return path.with_name(f"{stem_of(path)}.labels.json")
+
+
+def read(
+    path: Path,
+    *,
+    like: Volume | None = None,
+    time_point: int | None = None,
+    prefer: Literal["sform", "qform"] | None = None,
+    accept_shift: bool = False,
+    resample: bool = False,
+    threshold: float | None = None,
+    labels: LabelMap | None = None,
+) -> Segmentation:
+    """See `imageio.read_segmentation`."""
+    kind = kind_of(path)
+    if kind == "NRRD" and time_point is None and prefer is None:
+        segmentation = _read_nrrd(path, threshold)
+    else:
+        segmentation = _read_label_map(path, time_point=time_point, prefer=prefer, threshold=threshold)
+    if labels is not None:
+        segmentation = _under_table(segmentation, labels)
+    if like is None or all(layer.affine is like.affine for layer in segmentation.layers):
+        return segmentation
+    part = kind == "DICOM" or TAGS in segmentation.grid.source  # their writers leave empty planes out
+    layers = tuple(
+        on_grid_of(path, layer, like, accept_shift=accept_shift, resample=resample, part=part)
+        for layer in segmentation.layers
+    )
+    return Segmentation(layers, segmentation.labels)
+
+
+def _read_nrrd(path: Path, threshold: float | None) -> Segmentation:
+    from medseg_rl.imageio import itk, segment_table
+
+    layers, fields = itk.read_layers(path)
+    try:
+        segments = segment_table.read_segments(fields, len(layers))
+    except ValueError as error:
+        raise InputFileError(f"{path} has a damaged segment table: {error}; save it again") from error
+    if segments:
+        return segment_table.segmentation_of(tuple(as_label_map(path, layer) for layer in layers), segments)
+    return _with_table_beside(path, as_label_map(path, layers[0], threshold=threshold))
+
+
+def _read_label_map(path: Path, **choices: Any) -> Segmentation:
+    from medseg_rl.imageio import read_stored
+
+    threshold = choices.pop("threshold")
+    mask = as_label_map(path, read_stored(path, float_type=np.float64, **choices), threshold=threshold)
+    return _with_table_beside(path, mask)
+
+
+def _with_table_beside(path: Path, mask: Volume) -> Segmentation:
+    table, beside = LabelMap(), table_beside(path)
+    if beside.is_file():
+        try:
+            table = label_tables.read_table(beside)
+        except InputFileError as error:
+            said = f"the label table beside the mask is left out: {error}"
+            mask = Volume(mask.array, mask.affine, mask.modality, _warned(mask, said))
+    return Segmentation.of_label_map(mask, table)
+
+
+def _warned(volume: Volume, said: str) -> dict[str, Any]:
+    return {**volume.source, "warnings": [*volume.source.get("warnings", []), said]}
+
+
+def _under_table(segmentation: Segmentation, table: LabelMap) -> Segmentation:
+    """Names, colours and locks of a table for the values it has; the layers stay, and so do labels it does not have."""
+    own = segmentation.labels
+    given = {label.value: label for label in table.labels}
+    known = [replace(given.get(label.value, label), layer=label.layer) for label in own.labels]
+    absent = [replace(label, layer=0) for label in table.labels if label.value not in own]
+    return segmentation.with_labels(LabelMap((*known, *absent)))
+
+
+def single_map(path: Path, segmentation: Segmentation) -> Volume:
+    """The one label map of a segmentation that was read from `path`. Raises InputFileError where labels overlap."""
+    if lost := segmentation.overlap_voxels:
+        raise InputFileError(
+            f"{path} has {lost} voxels in more than one label, which a single label map cannot hold; read it as a"
+            " segmentation, or convert it with --flatten, where the later label wins"
+        )
+    flat = segmentation.flattened()
+    return Volume(flat.array, flat.affine, flat.modality, {**flat.source, "labels": segmentation.labels})
+
+
+def write(
+    path: Path,
+    segmentation: Segmentation,
+    *,
+    like: Volume,
+    flatten: bool = False,
+    orthonormalise: bool = False,
+) -> list[str]:
+    """See `imageio.write_segmentation`."""
+    kind = output_kind(path)
+    if not is_same_grid(segmentation.grid, like):
+        raise GeometryError(
+            f"the segmentation is {geometry_line(segmentation.grid)} but its image is {geometry_line(like)};"
+            " resample the segmentation first"
+        )
+    if kind == "SEG.NRRD":
+        _write_seg_nrrd(path, segmentation, like)
+        return []
+    return _write_single(path, kind, segmentation, like, flatten, orthonormalise)
+
+
+def _write_seg_nrrd(path: Path, segmentation: Segmentation, like: Volume) -> None:
+    from medseg_rl.imageio import itk, segment_table
+
+    itk.write_nrrd(path, segment_table.as_one_array(segmentation), like, segment_table.header_fields(segmentation))
+
+
+def _write_single(
+    path: Path, kind: str, segmentation: Segmentation, like: Volume, flatten: bool, orthonormalise: bool
+) -> list[str]:
+    from medseg_rl.imageio import write_stored
+
+    said = []
+    if lost := segmentation.overlap_voxels:
+        if not flatten:
+            raise OutputError(
+                f"cannot write {path}: {lost} voxels lie in more than one label, which a single label map cannot hold;"
+                " flatten it (the later label wins), or write .seg.nrrd or DICOM SEG"
+            )
+        said.append(f"{lost} voxels lay in more than one label; the later label of the table has them now")
+    if orthonormalise and kind == "MetaImage" and like.is_sheared:
+        from medseg_rl.imageio.itk import orthonormalisation_shift
+
+        said.append(f"the axes were made orthonormal, which moved a corner by {orthonormalisation_shift(like):.3g} mm")
+    array = narrowed(segmentation.flattened().array)
+    beside = table_beside(path)
+    with contextlib.ExitStack() as stack:
+        if not label_tables.is_default(segmentation.labels) or beside.exists():  # an old table would name new values
+            table = stack.enter_context(atomic_path(beside))
+            table.write_bytes(label_tables.table_content(beside, _in_one_layer(segmentation.labels)))
+        write_stored(path, like.with_array(array), orthonormalise=orthonormalise)
+    return said
+
+
+def _in_one_layer(table: LabelMap) -> LabelMap:
+    return LabelMap(tuple(replace(label, layer=0) for label in table.labels))
