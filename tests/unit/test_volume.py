@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medseg_rl.errors import GeometryError
-from medseg_rl.volume import Box, Volume, box_overlap, corner_distance, corner_indices
+from medseg_rl.volume import Box, Volume, box_overlap, content_hash, corner_distance, corner_indices
 
 
 def a_volume(shape: tuple[int, int, int] = (4, 5, 6), spacing: tuple[float, float, float] = (1.0, 2.0, 3.0)) -> Volume:
@@ -127,3 +127,22 @@ def test_sampling_takes_the_nearest_voxel_and_fills_outside():
     moved = finer.copy()
     moved[0, 3] = 100
     assert (volume.sampled_on(Volume(np.zeros((4, 2, 2)), moved), outside=-1).array == -1).all()
+
+
+def test_the_content_hash_knows_voxels_type_and_place_but_not_memory_order():
+    volume = a_volume()
+    same = Volume(np.asfortranarray(volume.array).astype(">i2"), volume.affine * 1.0, "CT", {"file": "b"})
+    assert content_hash(same) == content_hash(volume)
+    changed = volume.array.copy()
+    changed[3, 4, 5] += 1
+    moved = volume.affine.copy()
+    moved[0, 3] += 1e-9
+    others = [volume.with_array(changed), volume.with_array(volume.array.astype(np.int32)), Volume(volume.array, moved)]
+    assert len({content_hash(v) for v in (volume, *others)}) == 4
+
+
+def test_minus_zero_in_an_affine_is_zero_for_the_content_hash():
+    volume = a_volume()
+    negative = volume.affine.copy()
+    negative[0, 1] = -0.0
+    assert content_hash(Volume(volume.array, negative)) == content_hash(volume)
