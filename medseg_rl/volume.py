@@ -256,13 +256,12 @@ class Volume:
 
 
 def content_hash(volume: Volume) -> str:
-    """SHA-256 (hex) of voxels and affine, which tells cases apart and names none. Memory and byte order do not count."""
+    """SHA-256 (hex) of voxels and affine, to tell cases apart without a name. Memory and byte order do not count."""
     array = volume.array
     digest = hashlib.sha256(f"{volume.shape} {array.dtype.newbyteorder('<').str}".encode())
-    digest.update(np.ascontiguousarray(volume.affine + 0.0, dtype="<f8"))  # adding turns -0 into 0
+    digest.update((volume.affine + 0.0).astype("<f8").tobytes())  # adding turns -0 into 0
     for k in range(volume.shape[2]):  # plane by plane, x fastest, as most files have it: no copy of the whole
-        plane = np.ascontiguousarray(array[:, :, k].T)
-        digest.update(plane.astype(plane.dtype.newbyteorder("<"), copy=False).view(np.uint8))
+        digest.update(array[:, :, k].T.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()
 
 

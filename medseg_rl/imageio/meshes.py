@@ -1,7 +1,7 @@
 """Writes surfaces as STL, OBJ and PLY, in LPS millimetres, and says so in the file where 3D Slicer looks for it.
 
-Each file states how its surface was smoothed and thinned out. Of the case it tells label names and colours alone. Reads no
-meshes.
+Each file states how its surface was smoothed and thinned out. Of the case it tells label names and colours alone.
+Reads no meshes.
 """
 
 from __future__ import annotations
