@@ -34,7 +34,7 @@ def encoded(array: npt.NDArray[Any]) -> tuple[ArrayReference, bytes]:
     np.savez_compressed(buffer, allow_pickle=False, **{ENTRY: np.ascontiguousarray(array)})
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
-    return ArrayReference(f"{FOLDER}/{digest[:2]}/{digest[:32]}.npz", digest), content
+    return ArrayReference(f"{FOLDER}/{digest[:32]}.npz", digest), content
 
 
 def write_array(root: Path, reference: ArrayReference, content: bytes) -> bool:
