@@ -49,16 +49,23 @@ def label_dtype(values: Iterable[int]) -> np.dtype[Any]:
     raise ValueError(f"no integer type holds label values from {min(found)} to {max(found)}")
 
 
-def values_in(label_array: npt.NDArray[Any]) -> tuple[int, ...]:
-    """The values that occur in an array of integers, background among them, in rising order."""
+def value_counts(label_array: npt.NDArray[Any]) -> dict[int, int]:
+    """The values that occur in an array of integers, background among them, in rising order, and their voxels."""
     flat, dtype = label_array.ravel(order="K"), label_array.dtype
     if dtype.itemsize > 2 or dtype.kind not in "iu":
-        return tuple(int(v) for v in np.unique(flat))
+        values, voxels = np.unique(flat, return_counts=True)
+        return {int(v): int(n) for v, n in zip(values, voxels, strict=True)}
     lowest = int(np.iinfo(dtype).min)
-    found = np.zeros(int(np.iinfo(dtype).max) - lowest + 1, dtype=bool)
-    for start in range(0, flat.size, 1 << 20):  # counting in parts: an eighth of the time of sorting, and little memory
-        found[flat[start : start + (1 << 20)].astype(np.intp) - lowest] = True
-    return tuple(int(v) + lowest for v in np.flatnonzero(found))
+    counts = np.zeros(int(np.iinfo(dtype).max) - lowest + 1, dtype=np.int64)
+    for start in range(0, flat.size, 1 << 20):  # in parts: a quarter of the time of sorting, little memory
+        part = flat[start : start + (1 << 20)].astype(np.intp) - lowest
+        counts += np.bincount(part, minlength=counts.size)
+    return {int(place) + lowest: int(counts[place]) for place in np.flatnonzero(counts)}
+
+
+def values_in(label_array: npt.NDArray[Any]) -> tuple[int, ...]:
+    """The values that occur in an array of integers, background among them, in rising order."""
+    return tuple(value_counts(label_array))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.errors import GeometryError
-from medseg_rl.labels import BACKGROUND, Label, LabelMap, label_dtype
+from medseg_rl.labels import BACKGROUND, Label, LabelMap, label_dtype, value_counts
 from medseg_rl.volume import Box, Index, Spacing, Volume, corner_distance
 
 SAME_GRID = 0.1  # of the smallest spacing, between corner voxel centres: rounding in the file
@@ -93,6 +93,26 @@ class Segmentation:
         return inside
 
     @cached_property
+    def voxels(self) -> dict[int, int]:
+        """How many voxels each label holds, in the order of the table; 0 for a label without any."""
+        counts = [value_counts(layer.array) for layer in self.layers]
+        return {label.value: counts[label.layer].get(label.value, 0) for label in self.labels.labels}
+
+    def facts(self) -> list[dict[str, Any]]:
+        """One entry a label, in the order of the table, ready for JSON."""
+        return [
+            {
+                "value": label.value,
+                "name": label.name,
+                "colour": list(label.colour),
+                "layer": label.layer,
+                "voxels": self.voxels[label.value],
+                "volume_mm3": self.voxels[label.value] * self.grid.voxel_volume,
+            }
+            for label in self.labels.labels
+        ]
+
+    @cached_property
     def overlap_voxels(self) -> int:
         """Voxels that more than one label holds: what a single label map would lose."""
         if len(self.layers) == 1:
@@ -123,6 +143,11 @@ class Segmentation:
         found = np.searchsorted(known[order], values).clip(max=len(known) - 1)
         places: npt.NDArray[np.intp] = np.where(known[order][found] == values, order[found], -1)
         return places
+
+    def only(self, values: Sequence[int]) -> Segmentation:
+        """The labels of those values alone, in the order of the table."""
+        masks = [(label, self.mask_of(label.value)) for label in self.labels.labels if label.value in values]
+        return Segmentation.of_masks(masks, self.grid)
 
     def with_labels(self, labels: LabelMap) -> Segmentation:
         """The same voxels under another table."""

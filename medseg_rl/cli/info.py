@@ -35,14 +35,21 @@ def _rows(described: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
     """Nested entries flattened: one row for each value, matrices one row for each of theirs."""
     for key, value in described.items():
         name = f"{prefix}{key.replace('_', ' ')}"
-        if isinstance(value, Mapping):
+        if key == "segments":
+            yield from (_segment_row(segment) for segment in value)
+        elif isinstance(value, Mapping):
             yield from _rows(value, f"{name}: ")
         elif isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple | Mapping):
             for number, item in enumerate(value):
                 entry = item if isinstance(item, Mapping) else {"": item}
-                yield from ((f"{name} {number}{key}", text) for key, text in _rows(entry, ""))
+                yield from ((f"{name} {number}{': ' * bool(key)}{key}", text) for key, text in _rows(entry, ""))
         else:
             yield name, _text(value)
+
+
+def _segment_row(segment: Mapping[str, Any]) -> tuple[str, str]:
+    counts = f"{segment['voxels']} voxels, {segment['volume_mm3'] / 1000:.4g} mL"
+    return f"label {segment['value']}", f"{segment['name']}, layer {segment['layer']}, {counts}"
 
 
 def _text(value: Any) -> str:

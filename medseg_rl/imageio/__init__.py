@@ -21,6 +21,7 @@ import numpy as np
 from medseg_rl.errors import GeometryError, InputFileError, OutputError
 from medseg_rl.imageio.atomic import atomic_path, check_output_path
 from medseg_rl.imageio.kinds import OUTPUT_SUFFIXES, READ_SUFFIXES, SEGMENTATION_KINDS, kind_of, output_kind
+from medseg_rl.imageio.label_tables import TABLE_SUFFIXES
 from medseg_rl.imageio.masks import LoadCheck, check_load, geometry_line, narrowed
 from medseg_rl.labels import LabelMap
 from medseg_rl.segmentation import Segmentation, is_same_grid
@@ -29,11 +30,13 @@ from medseg_rl.volume import Volume
 __all__ = [
     "OUTPUT_SUFFIXES",
     "READ_SUFFIXES",
+    "TABLE_SUFFIXES",
     "LoadCheck",
     "atomic_path",
     "check_load",
     "check_output",
     "describe",
+    "holds_labels",
     "read_label_table",
     "read_mask",
     "read_segmentation",
@@ -132,6 +135,13 @@ def read_segmentation(
     )
 
 
+def holds_labels(path: AnyPath) -> bool:
+    """Whether a file says itself that it is a segmentation: by its kind, a segment table, or a table beside it."""
+    from medseg_rl.imageio import segmentations
+
+    return segmentations.holds_labels(Path(path))
+
+
 def read_label_table(path: AnyPath) -> LabelMap:
     """A label table of ITK-SNAP, 3D Slicer (.csv, .ctbl) or JSON. Raises InputFileError."""
     from medseg_rl.imageio.label_tables import read_table
@@ -146,11 +156,12 @@ def write_label_table(path: AnyPath, table: LabelMap) -> None:
     write_table(Path(path), table)
 
 
-def write_mask(path: AnyPath, mask: Volume, *, like: Volume, orthonormalise: bool = False) -> None:
+def write_mask(path: AnyPath, mask: Volume, *, like: Volume, orthonormalise: bool = False) -> list[str]:
     """Writes a label map (bool or integers) so that it overlays the image `like` in every viewer.
 
     A NIfTI mask of a NIfTI image gets both transforms and both codes of that image. A failure leaves the old file.
-    `orthonormalise`: whether a MetaImage file may get right-angled axes in place of sheared ones.
+    `orthonormalise`: whether a MetaImage file may get right-angled axes in place of sheared ones. Returns what the user
+    should know, mostly nothing.
     Raises GeometryError (another grid), OutputError (full disk, read-only, another writer, unknown ending).
     """
     if not is_same_grid(mask, like):
@@ -161,9 +172,8 @@ def write_mask(path: AnyPath, mask: Volume, *, like: Volume, orthonormalise: boo
         raise ValueError(f"a mask holds bool or integers, this one {mask.array.dtype}")
     narrow = like.with_array(narrowed(mask.array))
     if output_kind(Path(path)) in SEGMENTATION_KINDS:
-        write_segmentation(path, Segmentation.of_label_map(narrow), like=like)
-    else:
-        write_stored(Path(path), narrow, orthonormalise=orthonormalise)
+        return write_segmentation(path, Segmentation.of_label_map(narrow), like=like)
+    return write_stored(Path(path), narrow, orthonormalise=orthonormalise)
 
 
 def write_segmentation(
@@ -180,14 +190,14 @@ def write_segmentation(
     return segmentations.write(Path(path), segmentation, like=like, flatten=flatten, orthonormalise=orthonormalise)
 
 
-def write_volume(path: AnyPath, volume: Volume, *, orthonormalise: bool = False) -> None:
+def write_volume(path: AnyPath, volume: Volume, *, orthonormalise: bool = False) -> list[str]:
     """Writes an image; as `write_mask` in all else."""
     if output_kind(Path(path)) in SEGMENTATION_KINDS:
         raise OutputError(f"cannot write {path}: that ending is for segmentations, this is an image; choose another")
     array = volume.array
     if array.dtype == np.bool_ or array.dtype == np.float16:  # no file format here has these
         array = array.astype(np.uint8 if array.dtype == np.bool_ else np.float32)
-    write_stored(Path(path), volume.with_array(array), orthonormalise=orthonormalise)
+    return write_stored(Path(path), volume.with_array(array), orthonormalise=orthonormalise)
 
 
 def check_output(path: AnyPath) -> None:
@@ -230,7 +240,7 @@ def read_stored(
     return itk.read(path, kind, float_type=float_type)
 
 
-def write_stored(path: Path, volume: Volume, *, orthonormalise: bool = False) -> None:
+def write_stored(path: Path, volume: Volume, *, orthonormalise: bool = False) -> list[str]:
     """For the rooms of this package: writes an array of the types that the formats know."""
     kind = output_kind(path)
     if kind == "NIfTI":
@@ -238,10 +248,10 @@ def write_stored(path: Path, volume: Volume, *, orthonormalise: bool = False) ->
 
         with atomic_path(path) as temporary:
             nifti.write(temporary, volume)
-        return
+        return []
     from medseg_rl.imageio import itk
 
-    itk.write(path, kind, volume, orthonormalise=orthonormalise)
+    return itk.write(path, kind, volume, orthonormalise=orthonormalise)
 
 
 def _finite(path: Path, volume: Volume, replacement: float | None) -> Volume:

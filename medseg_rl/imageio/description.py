@@ -10,6 +10,7 @@ import numpy as np
 
 import medseg_rl.imageio as imageio
 from medseg_rl.errors import InputFileError, MedSegError
+from medseg_rl.imageio import segmentations
 from medseg_rl.imageio.kinds import kind_of
 from medseg_rl.imageio.masks import as_label_map
 from medseg_rl.volume import Volume
@@ -32,6 +33,8 @@ def describe(path: Path) -> dict[str, Any]:
     elif kind == "NIfTI":
         facts |= _nifti_facts(path)
     try:
+        if segmentations.holds_labels(path):
+            return facts | _segmentation_facts(path)
         volume = imageio.read_volume(path, replace_nonfinite=math.nan)
     except MedSegError as error:
         return facts | {"usable": False, "problem": str(error)}
@@ -42,9 +45,8 @@ def describe(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _volume_facts(path: Path, volume: Volume) -> dict[str, Any]:
-    finite = volume.array[np.isfinite(volume.array)] if volume.array.dtype.kind == "f" else volume.array
-    facts: dict[str, Any] = {
+def _grid_facts(volume: Volume) -> dict[str, Any]:
+    return {
         "shape": list(volume.shape),
         "spacing_mm": [round(s, 6) for s in volume.spacing],
         "orientation": volume.orientation,
@@ -52,6 +54,26 @@ def _volume_facts(path: Path, volume: Volume) -> dict[str, Any]:
         "shear_degrees": round(volume.shear_degrees, 3),
         "voxel_volume_mm3": volume.voxel_volume,
         "affine": volume.affine.tolist(),
+    }
+
+
+def _segmentation_facts(path: Path) -> dict[str, Any]:
+    segmentation = imageio.read_segmentation(path)
+    return {
+        "usable": True,
+        **_grid_facts(segmentation.grid),
+        "dtype": str(segmentation.grid.array.dtype),
+        "layers": len(segmentation.layers),
+        "overlap_voxels": segmentation.overlap_voxels,
+        "segments": segmentation.facts(),
+        "warnings": segmentation.warnings,
+    }
+
+
+def _volume_facts(path: Path, volume: Volume) -> dict[str, Any]:
+    finite = volume.array[np.isfinite(volume.array)] if volume.array.dtype.kind == "f" else volume.array
+    facts: dict[str, Any] = {
+        **_grid_facts(volume),
         "modality": volume.modality,
         "dtype": str(volume.array.dtype),
         "range": [float(finite.min()), float(finite.max())] if finite.size else None,

@@ -106,19 +106,26 @@ def _warnings(kind: str, promise: Promise) -> list[str]:
     return []
 
 
-def write(path: Path, kind: str, volume: Volume, *, orthonormalise: bool = False) -> None:
+def write(path: Path, kind: str, volume: Volume, *, orthonormalise: bool = False) -> list[str]:
     """Writes NRRD or MetaImage, atomically; an .mhd file gets its voxels in a .raw file beside it.
 
-    `orthonormalise`: puts the nearest right-angled axes in place of sheared ones, which MetaImage cannot hold.
-    Raises OutputError: sheared axes in a MetaImage, with the shift, or a type of voxel the format does not know.
+    `orthonormalise`: puts the nearest right-angled axes in place of sheared ones, which MetaImage cannot hold; how far
+    that moved a corner is returned. Raises OutputError: sheared axes without that, or an unknown type of voxel.
     """
     if kind == "NRRD":
         write_nrrd(path, volume.array, volume)
-        return
+        return []
+    said = []
     if orthonormalise and volume.is_sheared:
+        said = [f"the axes were made orthonormal, which moved a corner by {orthonormalisation_shift(volume):.3g} mm"]
         volume = Volume(volume.array, orthonormalised(volume.affine), volume.modality, volume.source)
     _refuse_shear(path, volume)
-    code, data = _stored(path, kind, volume.array)
+    _write_meta_image(path, volume)
+    return said
+
+
+def _write_meta_image(path: Path, volume: Volume) -> None:
+    code, data = _stored(path, "MetaImage", volume.array)
     if path.name.lower().endswith(".mha"):
         packed = zlib.compress(data, 6)
         with atomic_path(path) as temporary:
@@ -193,7 +200,7 @@ def _refuse_shear(path: Path, volume: Volume) -> None:
     shift = orthonormalisation_shift(volume)
     raise OutputError(
         f"cannot write {path}: MetaImage cannot hold axes {volume.shear_degrees:.2g} degrees off the right angle, which"
-        f" would move a corner by {shift:.3g} mm; allow it (orthonormalise), or write .nrrd or .nii.gz"
+        f" would move a corner by {shift:.3g} mm; allow it (--orthonormalise), or write .nrrd or .nii.gz"
     )
 
 

@@ -58,6 +58,17 @@ def read(
     return Segmentation(layers, segmentation.labels)
 
 
+def holds_labels(path: Path) -> bool:
+    """Whether a file says itself that it is a segmentation: by its segment table, its kind, or a table beside it."""
+    kind = kind_of(path)
+    if kind == "NRRD":
+        from medseg_rl.imageio.text_headers import read_promise
+
+        if "segment0_id" in read_promise(path, kind, layered=True).fields:
+            return True
+    return table_beside(path).is_file()
+
+
 def _read_nrrd(path: Path, threshold: float | None) -> Segmentation:
     from medseg_rl.imageio import itk, segment_table
 
@@ -132,7 +143,7 @@ def write(
     if kind == "SEG.NRRD":
         _write_seg_nrrd(path, segmentation, like)
         return []
-    return _write_single(path, kind, segmentation, like, flatten, orthonormalise)
+    return _write_single(path, segmentation, like, flatten, orthonormalise)
 
 
 def _write_seg_nrrd(path: Path, segmentation: Segmentation, like: Volume) -> None:
@@ -142,7 +153,7 @@ def _write_seg_nrrd(path: Path, segmentation: Segmentation, like: Volume) -> Non
 
 
 def _write_single(
-    path: Path, kind: str, segmentation: Segmentation, like: Volume, flatten: bool, orthonormalise: bool
+    path: Path, segmentation: Segmentation, like: Volume, flatten: bool, orthonormalise: bool
 ) -> list[str]:
     from medseg_rl.imageio import write_stored
 
@@ -151,21 +162,16 @@ def _write_single(
         if not flatten:
             raise OutputError(
                 f"cannot write {path}: {lost} voxels lie in more than one label, which a single label map cannot hold;"
-                " flatten it (the later label wins), or write .seg.nrrd or DICOM SEG"
+                " flatten it (--flatten: the later label wins), or write .seg.nrrd or DICOM SEG"
             )
         said.append(f"{lost} voxels lay in more than one label; the later label of the table has them now")
-    if orthonormalise and kind == "MetaImage" and like.is_sheared:
-        from medseg_rl.imageio.itk import orthonormalisation_shift
-
-        said.append(f"the axes were made orthonormal, which moved a corner by {orthonormalisation_shift(like):.3g} mm")
     array = narrowed(segmentation.flattened().array)
     beside = table_beside(path)
     with contextlib.ExitStack() as stack:
         if not label_tables.is_default(segmentation.labels) or beside.exists():  # an old table would name new values
             table = stack.enter_context(atomic_path(beside))
             table.write_bytes(label_tables.table_content(beside, _in_one_layer(segmentation.labels)))
-        write_stored(path, like.with_array(array), orthonormalise=orthonormalise)
-    return said
+        return said + write_stored(path, like.with_array(array), orthonormalise=orthonormalise)
 
 
 def _in_one_layer(table: LabelMap) -> LabelMap:

@@ -65,7 +65,7 @@ def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
 
 def test_help_names_the_commands() -> None:
     run = subprocess.run([sys.executable, "-m", "medseg_rl.cli", "--help"], capture_output=True, text=True, check=True)
-    for command in ("segment", "predict", "train", "evaluate", "info", "doctor", "demo", "feedback"):
+    for command in ("segment", "predict", "train", "evaluate", "info", "convert", "labels", "doctor", "demo", "feedback"):
         assert command in run.stdout
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg_rl.errors import GeometryError
-from medseg_rl.labels import Label, LabelMap, label_dtype, values_in
+from medseg_rl.labels import Label, LabelMap, label_dtype, value_counts, values_in
 from medseg_rl.segmentation import Segmentation
 from medseg_rl.volume import Volume
 
@@ -44,6 +44,7 @@ def test_every_mask_comes_back_as_it_went_in():
     for value, mask in masks.items():
         np.testing.assert_array_equal(segmentation.mask_of(value), mask)
         assert segmentation.labels[value].colour == label(value).colour
+        assert segmentation.voxels[value] == mask.sum()
     assert all(layer.affine.tolist() == LIKE.affine.tolist() for layer in segmentation.layers)
 
 
@@ -98,6 +99,7 @@ def test_a_label_in_a_layer_that_is_not_there_is_refused():
 def test_the_values_of_an_array_are_found_in_any_type_that_holds_them(values):
     array = np.array(values, dtype=label_dtype(values)).reshape(-1, 1, 1)
     assert values_in(array) == tuple(sorted(set(values)))
+    assert value_counts(array) == {value: values.count(value) for value in sorted(set(values))}
 
 
 def test_the_smallest_type_holds_all_values():
