@@ -77,7 +77,8 @@ def forms_agree(block: nib.Nifti1Header) -> bool:
     """
     encoded = nib.Nifti2Header()  # float64, so that only the rounding of the file itself counts
     try:
-        encoded.set_qform(block.get_sform(), code=1, strip_shears=True)
+        with np.errstate(all="ignore"):  # a zero axis, which is refused later with its numbers
+            encoded.set_qform(block.get_sform(), code=1, strip_shears=True)
     except (HeaderDataError, ValueError, np.linalg.LinAlgError):
         return False
     names = ("quatern_b", "quatern_c", "quatern_d")

@@ -60,6 +60,13 @@ def nifti_file(
     return path
 
 
+def test_an_sform_with_a_zero_axis_beside_a_good_qform_is_refused_without_noise(tmp_path):
+    flat = rigid()
+    flat[:3, 1] = 0
+    with pytest.raises(GeometryError, match="zero or undefined spacing"):
+        read_volume(nifti_file(tmp_path / "a.nii", sform=flat, qform=rigid()))
+
+
 def test_the_sform_counts_where_both_are_set_and_the_same(tmp_path):
     volume = read_volume(nifti_file(tmp_path / "a.nii", sform=rigid(), qform=rigid()))
     np.testing.assert_allclose(volume.affine, rigid(), atol=1e-5)

@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg_rl.errors import GeometryError, InputFileError, OutputError
+from medseg_rl.errors import GeometryError, InputFileError, MedSegError, OutputError
 from medseg_rl.imageio import read_mask, read_segmentation, read_volume, write_mask, write_segmentation, write_volume
 from medseg_rl.imageio.label_tables import write_table
 from medseg_rl.labels import Label, LabelMap
@@ -208,6 +208,22 @@ def test_a_damaged_segment_table_is_refused(tmp_path, changes):
     with_table(tmp_path / "a.seg.nrrd", **changes)
     with pytest.raises(InputFileError, match=r"a\.seg\.nrrd has a damaged segment table"):
         read_segmentation(tmp_path / "a.seg.nrrd")
+
+
+@given(data=st.data())
+def test_a_mutated_seg_nrrd_reads_or_is_refused_in_one_line(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("mutated") / "a.seg.nrrd"
+    write_segmentation(path, overlapping(), like=grid())
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.sampled_from([*b"0159-. \n:=("]))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    try:
+        found = read_segmentation(path)
+    except MedSegError as error:
+        assert "\n" not in str(error)
+    else:
+        assert sum(found.voxels.values()) >= np.count_nonzero(found.flattened().array)
 
 
 def test_a_cropped_and_turned_seg_nrrd_goes_to_its_place(tmp_path):
