@@ -103,7 +103,8 @@ def on_grid_of(
     """
     check = check_load(mask, like, part=part)
     if check.verdict == "same" or (check.verdict == "shifted" and accept_shift):
-        return Volume(_turned(mask, like).array, like.affine, like.modality, dict(mask.source))
+        array = np.ascontiguousarray(_turned(mask, like).array)
+        return Volume(array, like.affine, like.modality, dict(mask.source))
     if check.verdict == "part":
         return _pasted(_turned(mask, like), like)
     if resample and check.overlap >= MIN_OVERLAP:
@@ -120,7 +121,7 @@ def on_grid_of(
 
 
 def _turned(mask: Volume, like: Volume) -> Volume:
-    """`mask` with its axes permuted and flipped to those nearest to the axes of `like`; every voxel keeps its place."""
+    """`mask` with its axes permuted and flipped to those nearest to those of `like`, a view; every voxel keeps its place."""
     order = AxisOrder.of(np.linalg.inv(like.affine) @ mask.affine)
     affine = mask.affine.copy()
     affine[:, :3] = mask.affine[:, order.permutation]
@@ -128,7 +129,7 @@ def _turned(mask: Volume, like: Volume) -> Volume:
         if order.flipped[axis]:
             affine[:3, 3] += affine[:3, axis] * (mask.shape[order.permutation[axis]] - 1)
             affine[:3, axis] *= -1
-    return Volume(np.ascontiguousarray(order.apply(mask.array)), affine, mask.modality, dict(mask.source))
+    return Volume(order.apply(mask.array), affine, mask.modality, dict(mask.source))
 
 
 def _place_of(turned: Volume, like: Volume) -> Box | None:
