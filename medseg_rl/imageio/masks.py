@@ -121,7 +121,7 @@ def on_grid_of(
 
 
 def _turned(mask: Volume, like: Volume) -> Volume:
-    """`mask` with its axes permuted and flipped to those nearest to those of `like`, a view; every voxel keeps its place."""
+    """A view of `mask` with its axes in the order and sense of those of `like`; every voxel keeps its place."""
     order = AxisOrder.of(np.linalg.inv(like.affine) @ mask.affine)
     affine = mask.affine.copy()
     affine[:, :3] = mask.affine[:, order.permutation]
