@@ -24,6 +24,7 @@ LIGHT = (
     "labels",
     "metrics",
     "preprocessing",
+    "quantities",
     "refiner",
     "refiners",
     "rlhf.conversion",
@@ -65,7 +66,19 @@ def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
 
 def test_help_names_the_commands() -> None:
     run = subprocess.run([sys.executable, "-m", "medseg_rl.cli", "--help"], capture_output=True, text=True, check=True)
-    for command in ("segment", "predict", "train", "evaluate", "info", "convert", "labels", "doctor", "demo", "feedback"):
+    for command in (
+        "segment",
+        "predict",
+        "train",
+        "evaluate",
+        "info",
+        "quantities",
+        "convert",
+        "labels",
+        "doctor",
+        "demo",
+        "feedback",
+    ):
         assert command in run.stdout
 
 

@@ -1,0 +1,144 @@
+"""`medseg-rl quantities MASK`: what a mask measures, alone, on its image, or against another mask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, print_table, progress, warn
+from medseg_rl.errors import InputFileError, OutputError
+
+if TYPE_CHECKING:
+    from medseg_rl.quantities import QuantityReport
+
+STOPPED = "stopping after this label; nothing will be written"
+ENDINGS = (".csv", ".json")
+
+ImageOption = Annotated[
+    Path | None, typer.Option(help="Its image: adds intensities; the mask takes its grid.", show_default=False)
+]
+ReferenceOption = Annotated[
+    Path | None, typer.Option(help="Mask to compare with, by equal label values.", show_default=False)
+]
+ValuesOption = Annotated[
+    list[int] | None, typer.Option("--label", help="Only this label value; repeat it.", show_default=False)
+]
+ToleranceOption = Annotated[float, typer.Option(min=0, help="For the surface score NSD, in mm.")]
+ThresholdOption = Annotated[
+    float | None, typer.Option(help="For a map of probabilities: above it lies label 1.", show_default=False)
+]
+ShiftOption = Annotated[bool, typer.Option("--accept-shift", help="Take a mask that lies up to a voxel off.")]
+ResampleOption = Annotated[bool, typer.Option("--resample", help="Nearest voxel where two grids differ.")]
+SeriesOption = Annotated[
+    str | None, typer.Option(help="Series of a DICOM folder given as image: number or UID.", show_default=False)
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write .csv or .json instead of printing.", show_default=False)
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command("quantities")(quantities)
+
+
+@guarded
+def quantities(
+    mask: Annotated[Path, typer.Argument(help="Mask or segmentation to measure.", show_default=False)],
+    image: ImageOption = None,
+    reference: ReferenceOption = None,
+    values: ValuesOption = None,
+    tolerance: ToleranceOption = 2.0,
+    threshold: ThresholdOption = None,
+    accept_shift: ShiftOption = False,
+    resample: ResampleOption = False,
+    series: SeriesOption = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line for each number, axial slices too.")] = False,
+) -> None:
+    """Measure a mask: volume, surface, diameters; intensities with --image, Dice and distances with --reference.
+
+    Each number stands with its formula. A mask that touches the edge of the volume says at which side it is cut off.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    if output is not None:
+        _check_output(output, [path for path in (mask, image, reference) if path])
+    choices = {"threshold": threshold, "accept_shift": accept_shift, "resample": resample}
+    number = int(series) if series is not None and series.isdigit() else series
+    report = _measure(mask, (image, number), reference, values, tolerance, choices)
+    for line in report.warnings:
+        warn(line)
+    if output is not None:
+        _write(output, report)
+    if as_csv:
+        print(report.as_csv(), end="")
+    elif as_json:
+        print_json(report.as_json())
+    elif output is None:
+        _print(report)
+
+
+def _measure(
+    mask: Path,
+    image: tuple[Path | None, str | int | None],
+    reference: Path | None,
+    values: list[int] | None,
+    tolerance: float,
+    choices: dict[str, Any],
+) -> QuantityReport:
+    from medseg_rl.imageio import read_segmentation, read_volume
+    from medseg_rl.quantities import quantities_of
+
+    with interruptible(STOPPED) as cancel, progress("reading") as bar:
+        volume = read_volume(image[0], series=image[1]) if image[0] else None
+        own = read_segmentation(mask, like=volume, **choices)
+        other = read_segmentation(reference, like=volume or own.grid, **choices) if reference else None
+        known = {*own.labels.values, *(other.labels.values if other else ())}
+        if missing := [value for value in values or () if value not in known]:
+            raise InputFileError(f"{mask} has no label {missing[0]}; choose of {sorted(known)}")
+        bar.rename("measuring")
+        return quantities_of(
+            own,
+            image=volume,
+            reference=other,
+            values=values,
+            tolerance_mm=tolerance,
+            cancel=cancel,
+            progress=bar.show,
+        )
+
+
+def _check_output(output: Path, inputs: Iterable[Path]) -> None:
+    from medseg_rl.imageio.atomic import check_output_path
+
+    if output.suffix.lower() not in ENDINGS:
+        raise OutputError(f"cannot write {output}: its ending is none of {', '.join(ENDINGS)}")
+    for given in inputs:
+        if output.exists() and given.exists() and output.samefile(given):
+            raise OutputError(f"the output {output} is the input {given}; choose another file")
+    check_output_path(output)
+
+
+def _write(output: Path, report: QuantityReport) -> None:
+    from medseg_rl.imageio import atomic_path
+
+    text = report.as_csv() if output.suffix.lower() == ".csv" else json.dumps(report.as_json(), indent=2) + "\n"
+    with atomic_path(output) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def _print(report: QuantityReport) -> None:
+    from medseg_rl.quantities import NOTICE
+
+    for label in report.labels:
+        rows = [(q.name, q.text, q.unit, "" if q.value is None else q.note, q.method) for q in label.quantities]
+        print_table(f"{label.name} (label {label.value})", ("quantity", "value", "unit", "note", "formula"), rows)
+    if not report.labels:
+        print("The mask has no labels.")
+    print(NOTICE)
