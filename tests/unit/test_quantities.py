@@ -236,7 +236,7 @@ def test_distances_on_a_sheared_grid_are_those_in_the_patient_and_say_so():
     centre = fine[:3, :3] @ [24.5, 34.5, 24.5]
     small, large = (np.linalg.norm(index @ fine[:3, :3].T - centre, axis=-1) < radius for radius in (6.0, 9.0))
     found = measured(small, fine, other=large)
-    assert value(found, "assd") == pytest.approx(3.0, abs=0.15)
+    assert value(found, "assd") == pytest.approx(3.0, abs=0.25)  # between voxel centres
     assert value(found, "hd95") == pytest.approx(3.0, abs=0.5)
     assert "orthogonal grid" in found["hd95"].note
     assert value(found, "dice") == pytest.approx(2 * small.sum() / (small.sum() + large.sum()))
