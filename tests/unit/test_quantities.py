@@ -240,7 +240,7 @@ def test_distances_on_a_sheared_grid_are_those_in_the_patient_and_say_so():
     assert value(found, "hd95") == pytest.approx(3.0, abs=0.5)
     assert "orthogonal grid" in found["hd95"].note
     assert value(found, "dice") == pytest.approx(2 * small.sum() / (small.sum() + large.sum()))
-    assert value(found, "volume_mm3") == pytest.approx(4 / 3 * math.pi * 6**3, rel=0.01)
+    assert value(found, "volume_mm3") == pytest.approx(4 / 3 * math.pi * 6**3, rel=0.02)
     assert value(found, "largest_diameter") == pytest.approx(12, abs=0.6)
 
 
