@@ -97,6 +97,8 @@ def _measure(
 
     with interruptible(STOPPED) as cancel, progress("reading") as bar:
         volume = read_volume(image[0], series=image[1]) if image[0] else None
+        for line in volume.source.get("warnings", []) if volume else ():
+            warn(line)  # on the screen alone: a reader may name a file
         own = read_segmentation(mask, like=volume, **choices)
         other = read_segmentation(reference, like=volume or own.grid, **choices) if reference else None
         known = {*own.labels.values, *(other.labels.values if other else ())}
