@@ -6,8 +6,8 @@ A delta is made as part of the write, from the box that was written: nothing her
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -109,7 +109,8 @@ class UndoEntry(Generic[State]):
     """One named action. `deltas`: (which array, what changed in it), in the order of the writes.
 
     `before` and `after`: everything small that is not an array, such as the click list; they are values and never
-    change. `subject`: what the action was about, for whoever shows it.
+    change. `subject`: what the action was about, for whoever shows it. `action`, `parameters`: its id and what it takes
+    to do it again, ready for JSON.
     """
 
     name: str
@@ -117,6 +118,8 @@ class UndoEntry(Generic[State]):
     before: State
     after: State
     subject: Hashable = None
+    action: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -139,6 +142,31 @@ class UndoStack(Generic[State]):
         self.nbytes = 0
         self._done: list[UndoEntry[State]] = []
         self._undone: list[UndoEntry[State]] = []
+
+    @classmethod
+    def of(
+        cls,
+        done: Iterable[UndoEntry[State]],
+        undone: Iterable[UndoEntry[State]] = (),
+        *,
+        cap_bytes: int = DEFAULT_CAP_BYTES,
+        dropped: int = 0,
+    ) -> Self:
+        """A stack as it was saved: `done` and `undone` as the properties of these names give them."""
+        stack = cls(cap_bytes)
+        stack._done, stack._undone, stack.dropped = list(done), list(undone), dropped
+        stack.nbytes = sum(entry.nbytes for entry in (*stack._done, *stack._undone))
+        return stack
+
+    @property
+    def done(self) -> tuple[UndoEntry[State], ...]:
+        """What can be undone, oldest first."""
+        return tuple(self._done)
+
+    @property
+    def undone(self) -> tuple[UndoEntry[State], ...]:
+        """What can be done again, what was undone first first: redo takes the last."""
+        return tuple(self._undone)
 
     @property
     def undo_names(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@
 Neither Qt nor torch is loaded here; the refiner is, at the first model action. No reference mask can be passed.
 """
 
+from medseg_rl.session.events import SessionEvent, SessionObserver
 from medseg_rl.session.jobs import (
     Action,
     DeleteClick,
@@ -33,6 +34,8 @@ __all__ = [
     "Refine",
     "SegmentationSession",
     "SessionDelta",
+    "SessionEvent",
+    "SessionObserver",
     "StaleDeltaError",
     "Start",
 ]

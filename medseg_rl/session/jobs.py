@@ -6,9 +6,10 @@ nothing of the session, so that stopping it at any moment leaves everything as i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,10 @@ Action = PlaceClicks | PlaceVoxelClicks | Refine | DeleteClick | Start
 
 @dataclass(frozen=True, eq=False)
 class SessionDelta:
-    """What a job wants changed: the percent state of one label, and the small facts of it."""
+    """What a job wants changed: the percent state of one label, and the small facts of it.
+
+    `action`, `parameters`: as its event will have them.
+    """
 
     base_version: int
     label: int
@@ -84,6 +88,8 @@ class SessionDelta:
     percent: BoxDelta | None
     work: LabelWork
     report: TurnReport
+    action: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +119,12 @@ Run = Callable[[Snapshot, Cancel, Progress | None], Outcome]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One action on a snapshot."""
+    """One action on a snapshot. `name`, `parameters`: id of the action and what it takes to do it again."""
 
     snapshot: Snapshot
     action: Run = field(repr=False)
+    name: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def base_version(self) -> int:
@@ -146,7 +154,9 @@ class Job:
             changed_box=_file_box(snapshot, report.changed_box),
             timings=replace(timings, prepare=snapshot.prepare_seconds, refine=timings.refine + rest),
         )
-        return SessionDelta(snapshot.base_version, snapshot.label, name, percent, work, report)
+        return SessionDelta(
+            snapshot.base_version, snapshot.label, name, percent, work, report, self.name, self.parameters
+        )
 
 
 def _file_box(snapshot: Snapshot, box: Box | None) -> Box | None:

@@ -21,6 +21,7 @@ from medseg_rl.labels import LabelMap
 from medseg_rl.refiner import Percent, Refiner
 from medseg_rl.session.arrays import LABEL_MAP, CaseArrays, no_locks, percent_key
 from medseg_rl.session.entry import array_on_grid, as_point, start_array, voxel_clicks
+from medseg_rl.session.events import Direction, Parameters, SessionEvent, SessionObserver, tell
 from medseg_rl.session.jobs import (
     Action,
     DeleteClick,
@@ -33,12 +34,14 @@ from medseg_rl.session.jobs import (
     StaleDeltaError,
     Start,
 )
+from medseg_rl.session.requests import done_again
 from medseg_rl.session.state import Change, LabelWork, Ledger, Proposal, union_of
 from medseg_rl.session.turns import click_turn, delete_click, forget_click, start_from, turn_input
 from medseg_rl.session.working import LazyRefiner, WorkingImage, box_in_file_order, index_in_file_order
 from medseg_rl.volume import Box, Volume
 
 MODEL = "model"
+Deltas = tuple[tuple[Hashable, BoxDelta], ...]
 
 
 class SegmentationSession:
@@ -58,9 +61,11 @@ class SegmentationSession:
         label_map: Volume | None = None,
         active: int | None = None,
         undo_bytes: int = DEFAULT_CAP_BYTES,
+        observers: Sequence[SessionObserver] = (),
     ) -> None:
         """`refiner`: one, or a callable that loads it at the first model action. `label_map`: accepted masks. `active`:
         value of the label to begin with, added to the table if it is new; the first one of the table unless given.
+        `observers`: told of every action, undo and redo once the state has changed; the list may be changed later.
 
         Raises GeometryError when `label_map` lies on another grid.
         """
@@ -68,6 +73,7 @@ class SegmentationSession:
         self.config = config or InteractionConfig()
         self.version = 0
         self.history: UndoStack[Ledger] = UndoStack(undo_bytes)
+        self.observers: list[SessionObserver] = list(observers)
         self._working = WorkingImage(image)
         self._refiner = LazyRefiner(refiner)
         accepted = None if label_map is None else self._working.order.apply(array_on_grid(label_map, image))
@@ -164,11 +170,11 @@ class SegmentationSession:
         elif not 0 <= action.number < len(live.work.clicks):
             raise ClickError(f"there is no click {action.number}; the list has {len(live.work.clicks)}, counted from 0")
         elif live.work.is_settled(action.number):
-            return Job(live, forget_click(action.number))
+            return Job(live, forget_click(action.number), *done_again(self.image, action))
         else:
             run = delete_click(action.number)
         snapshot = self._copied(live, area)
-        return Job(replace(snapshot, prepare_seconds=perf_counter() - started), run)
+        return Job(replace(snapshot, prepare_seconds=perf_counter() - started), run, *done_again(self.image, action))
 
     def apply(self, delta: SessionDelta) -> TurnReport:
         """Take over what a job found: one undo entry, version + 1; nothing at all where nothing changed.
@@ -182,7 +188,9 @@ class SegmentationSession:
             )
         if delta.percent is not None or delta.work != self._work(delta.label):
             deltas = () if delta.percent is None else ((percent_key(delta.label), delta.percent),)
-            self._commit(delta.name, delta.label, deltas, self._ledger.with_work(delta.label, delta.work))
+            ledger = self._ledger.with_work(delta.label, delta.work)
+            entry = self._entry(delta.name, delta.label, deltas, ledger, delta.action, delta.parameters)
+            self._commit(entry, delta.report)
         timings = replace(delta.report.timings, apply=perf_counter() - started)
         return replace(delta.report, timings=timings)
 
@@ -239,7 +247,7 @@ class SegmentationSession:
         ledger = self._ledger.with_work(value, work.accepted())
         if delta is not None:
             ledger = ledger.with_written(MODEL, delta.voxels)
-        return self._commit(name, value, () if delta is None else ((LABEL_MAP, delta),), ledger)
+        return self._commit(self._entry(name, value, () if delta is None else ((LABEL_MAP, delta),), ledger, "accept"))
 
     def discard(self) -> Change | None:
         """Take back the open proposal with its clicks. None when there is none."""
@@ -250,7 +258,9 @@ class SegmentationSession:
         delta = self._arrays.discarded(value, work)
         name = f"Discard proposal, {self._name(value)}"
         deltas = () if delta is None else ((percent_key(value), delta),)
-        return self._commit(name, value, deltas, self._ledger.with_work(value, work.discarded()))
+        return self._commit(
+            self._entry(name, value, deltas, self._ledger.with_work(value, work.discarded()), "discard")
+        )
 
     def undo(self) -> Change | None:
         """Take the newest action back, bit for bit. None when there is none."""
@@ -259,7 +269,7 @@ class SegmentationSession:
             return None
         for key, delta in reversed(entry.deltas):
             self._arrays.write(key, delta, reverted=True)
-        return self._moved_to(entry, entry.before)
+        return self._moved_to(entry, "undo")
 
     def redo(self) -> Change | None:
         """Do the action undone last again, bit for bit. None when there is none."""
@@ -268,7 +278,7 @@ class SegmentationSession:
             return None
         for key, delta in entry.deltas:
             self._arrays.write(key, delta)
-        return self._moved_to(entry, entry.after)
+        return self._moved_to(entry, "redo")
 
     def activate(self, value: int) -> None:
         """Make another label the active one; all others are locked then. MedSegError while a proposal is open."""
@@ -282,7 +292,9 @@ class SegmentationSession:
         if value in self.labels or not 0 < value <= np.iinfo(self._arrays.labels.dtype).max:
             raise MedSegError(f"label value {value} is taken or out of range; {self.labels.free_value} is free")
         table = self.labels.adding(name, value=value)
-        self._commit(f"Add label {table[value].name}", value, (), self._ledger.with_labels(table))
+        given = {"value": value, "name": table[value].name, "colour": list(table[value].colour)}
+        name = f"Add label {table[value].name}"
+        self._commit(self._entry(name, value, (), self._ledger.with_labels(table), "add_label", given))
         return value
 
     def set_lock(self, value: int, locked: bool) -> None:
@@ -290,7 +302,9 @@ class SegmentationSession:
         name = self._name(value)
         if self.labels[value].locked != locked:
             table = self.labels.changing(value, locked=locked)
-            self._commit(f"{'Lock' if locked else 'Unlock'} {name}", value, (), self._ledger.with_labels(table))
+            verb, given = "Lock" if locked else "Unlock", {"value": value, "locked": locked}
+            ledger = self._ledger.with_labels(table)
+            self._commit(self._entry(f"{verb} {name}", value, (), ledger, "lock_label", given))
 
     def export(self, path: str | PathLike[str]) -> Path:
         """Write the accepted label map to overlay its image. OutputError; MedSegError while a proposal is open."""
@@ -375,18 +389,25 @@ class SegmentationSession:
             locked=self._arrays.locks(area, self.labels, live.label),
         )
 
-    def _commit(self, name: str, value: int, deltas: tuple[tuple[Hashable, BoxDelta], ...], ledger: Ledger) -> Change:
-        for key, delta in deltas:
-            self._arrays.write(key, delta)
-        entry = UndoEntry(name, deltas, self._ledger, ledger, value)
-        self.history.push(entry)
-        return self._moved_to(entry, ledger)
+    def _entry(
+        self, name: str, value: int, deltas: Deltas, ledger: Ledger, action: str, parameters: Parameters | None = None
+    ) -> UndoEntry[Ledger]:
+        return UndoEntry(name, deltas, self._ledger, ledger, value, action, parameters or {})
 
-    def _moved_to(self, entry: UndoEntry[Ledger], ledger: Ledger) -> Change:
-        self._ledger = ledger
-        self.version += 1
-        if self.active_label not in ledger.labels:  # the label itself was undone
-            self.active_label = ledger.labels.values[-1]
+    def _commit(self, entry: UndoEntry[Ledger], report: TurnReport | None = None) -> Change:
+        for key, delta in entry.deltas:
+            self._arrays.write(key, delta)
+        self.history.push(entry)
+        return self._moved_to(entry, "do", report)
+
+    def _moved_to(self, entry: UndoEntry[Ledger], direction: Direction, report: TurnReport | None = None) -> Change:
+        self._ledger = entry.before if direction == "undo" else entry.after
+        base, self.version = self.version, self.version + 1
+        if self.active_label not in self.labels:  # the label itself was undone
+            self.active_label = self.labels.values[-1]
         box = union_of(delta.box for _, delta in entry.deltas)
         shown = None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
-        return Change(entry.name, entry.subject if isinstance(entry.subject, int) else None, shown)
+        label = entry.subject if isinstance(entry.subject, int) else None
+        about = (entry.action, entry.parameters, entry.name, label)
+        tell(self.observers, SessionEvent(*about, base, self.version, entry, direction, report))
+        return Change(entry.name, label, shown)
