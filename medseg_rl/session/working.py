@@ -58,6 +58,11 @@ class LazyRefiner:
             return self._refiner
 
     @property
+    def loaded(self) -> Refiner | None:
+        """The refiner if it was loaded already."""
+        return self._refiner
+
+    @property
     def name(self) -> str:
         """That of the real one."""
         return self.get().name
