@@ -44,7 +44,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
             if final.exists():
                 shutil.copymode(final, temporary)
             os.replace(temporary, final)  # noqa: PTH105  (os.replace is the documented atomic call)
-            _flush_folder(final.parent)
+            flush_folder(final.parent)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -147,7 +147,8 @@ def _flush(path: Path) -> None:
         os.fsync(handle.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Put the names of a folder's files on the disk, so that a file made or renamed there survives a power cut."""
     if os.name == "nt":  # a folder cannot be opened there
         return
     descriptor = os.open(folder, os.O_RDONLY)
