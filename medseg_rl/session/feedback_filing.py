@@ -103,11 +103,10 @@ class FeedbackFiling:
         """Store a later form of a record; nothing where the record was never stored, or was deleted since."""
 
         def write() -> None:
-            if filed.latest is not None and self.store.holds(filed.latest.record_id):
-                later = _amended(filed.latest, **changes)
-                if later is not None:
-                    self.store.append(later)
-                    filed.latest = later
+            later = None if filed.latest is None else _amended(filed.latest, **changes)
+            if later is not None and later.amends is not None and self.store.holds(later.amends):
+                self.store.append(later)
+                filed.latest = later
 
         self._later(write)
 
