@@ -29,6 +29,19 @@ TimePointOption = Annotated[int | None, typer.Option(min=0, help="Volume to take
 TransformOption = Annotated[
     Literal["sform", "qform"] | None, typer.Option(help="NIfTI transform to use where a file has two that disagree.")
 ]
+SeriesOption = Annotated[
+    str | None, typer.Option(help="Series of a DICOM folder: its number or UID, see `info`.", show_default=False)
+]
+MissingOption = Annotated[
+    Literal["refuse", "resample", "keep"],
+    typer.Option(help="Where DICOM slices are missing: refuse, resample to a regular grid, or keep (no quantities)."),
+]
+TiltOption = Annotated[
+    Literal["keep", "resample"], typer.Option(help="A tilted gantry: keep it as shear, or resample to an upright grid.")
+]
+UnitsOption = Annotated[
+    Literal["suv", "stored"], typer.Option(help="PET from DICOM: SUV where its tags allow, or as stored.")
+]
 DataOption = Annotated[
     Path | None,
     typer.Option(help="Folder of data sets; MEDSEG_RL_DATA stands for it.", show_default=False),
@@ -61,6 +74,11 @@ def check_memory(image: Path, volume: Volume) -> None:
         raise InputFileError(
             f"{image} has {size} voxels and needs about {needed:.1f} GB, but {free:.1f} GB are free; crop it first"
         )
+
+
+def series_choice(series: str | None) -> str | int | None:
+    """What `--series` means: a number of the list, or a UID."""
+    return int(series) if series is not None and series.isdigit() else series
 
 
 def free_memory_gb() -> float | None:
