@@ -5,8 +5,8 @@ Working order. Computes what accept and discard would write, from the box of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,15 @@ LABEL_MAP = "label map"  # key of its deltas in the undo list
 def percent_key(value: int) -> tuple[str, int]:
     """Key of the deltas of a label's percent state."""
     return "percent", value
+
+
+class StoredArray(NamedTuple):
+    """What was ever written of one array: the `values` of `box`; both None where nothing was."""
+
+    key: Hashable
+    dtype: np.dtype[Any]
+    box: Box | None
+    values: npt.NDArray[Any] | None
 
 
 def no_locks(box: Box) -> None:
@@ -51,6 +60,16 @@ class SoftState:
         state.array[box.slices][mask] = BINARY_OBJECT
         state.extent.add_mask(mask, box.start)
         state.touched = box
+        return state
+
+    @classmethod
+    def of_stored(cls, shape: Index, box: Box | None, values: Percent | None) -> SoftState:
+        """The state whose box `touched` had these values."""
+        state = cls(shape)
+        if box is not None and values is not None:
+            state.array[box.slices] = values
+            state.extent.add_mask(values > MASK_THRESHOLD, box.start)
+            state.touched = box
         return state
 
     def apply(self, delta: BoxDelta) -> None:
@@ -93,6 +112,28 @@ class CaseArrays:
         if accepted is not None:
             self.labels = accepted.astype(np.result_type(accepted.dtype, np.uint16), order="C")
             self._occupied = Box.around_mask(self.labels != BACKGROUND)
+
+    @classmethod
+    def of_stored(cls, shape: Index, stored: Iterable[StoredArray]) -> CaseArrays:
+        """The arrays that `stored` gave."""
+        arrays = cls(shape)
+        for key, dtype, box, values in stored:
+            if isinstance(key, tuple):
+                arrays._soft[key[1]] = SoftState.of_stored(shape, box, values)
+                continue
+            arrays.labels, arrays._occupied = np.zeros(shape, dtype), box
+            if box is not None:
+                arrays.labels[box.slices] = values
+        return arrays
+
+    def stored(self) -> tuple[StoredArray, ...]:
+        """Every array there is: key, type, a box of all that was ever written in it, and a copy of that box."""
+        every: list[tuple[Hashable, npt.NDArray[Any], Box | None]] = [(LABEL_MAP, self.labels, self._occupied)]
+        every += [(percent_key(value), soft.array, soft.touched) for value, soft in self._soft.items()]
+        return tuple(
+            StoredArray(key, array.dtype, box, None if box is None else array[box.slices].copy())
+            for key, array, box in every
+        )
 
     def soft(self, value: int) -> SoftState:
         """Percent state of a label; that of its accepted mask at first."""
