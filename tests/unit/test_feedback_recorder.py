@@ -6,21 +6,24 @@ import json
 import queue
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from medseg_rl.hints.clicks import Click, ClickLabel
+from medseg_rl.history import BoxDelta
 from medseg_rl.labels import LabelMap
 from medseg_rl.rlhf.manifest import effective
 from medseg_rl.rlhf.records import Hint
 from medseg_rl.rlhf.store import FeedbackStore
 from medseg_rl.session import SegmentationSession
+from medseg_rl.session.arrays import LABEL_MAP, percent_key
 from medseg_rl.session.feedback import FeedbackRecorder
 from medseg_rl.session.feedback_acts import InterventionDraft, dice_of, ranks_of, step_of, use_case
 from medseg_rl.session.feedback_filing import CaseIdentity
 from medseg_rl.session.feedback_view import CaseView
-from medseg_rl.volume import Volume
+from medseg_rl.volume import Box, Volume
 
 OBJECT, BACKGROUND = ClickLabel.FOREGROUND, ClickLabel.BACKGROUND
 SHAPE = (40, 36, 32)
@@ -260,6 +263,21 @@ def test_a_blind_comparison_is_a_game(desk):
     assert (record.first, record.second, record.result, record.click_budget) == ("new@2", "old@1", "second", 5)
 
 
+def by_hand(desk, rows, *, inside):
+    """An edit by hand of a block of the shown and the accepted mask, committed as one undo entry."""
+    session, box = desk.session, Box((rows.start, 16, 14), (rows.stop, 21, 19))
+    deltas = []
+    arrays = (
+        (percent_key(1), session._arrays.soft(1).array, 99 if inside else 1),
+        (LABEL_MAP, session._arrays.labels, inside),
+    )
+    for key, array, value in arrays:
+        old = array[box.slices]
+        delta = BoxDelta.encode(box.start, old, np.full_like(old, value))
+        deltas += [] if delta is None else [(key, delta)]
+    session._commit(session._entry("Brush", 1, tuple(deltas), session._ledger, "edit"))
+
+
 def stroke(desk, where, foreground=True):
     """A stroke of a cube into a refinement that wanted the contrary there."""
     case = CaseView(desk.session)
@@ -305,6 +323,57 @@ def test_a_stroke_is_retracted_by_undo_and_stands_again_after_redo(desk):
     assert not desk.records("intervention")[0].retracted
 
 
+def test_a_stroke_that_is_painted_over_is_retracted_and_stands_again_when_that_is_undone(desk):
+    desk.click((20, 18, 16))
+    stroke(desk, (20, 18, 16))
+    by_hand(desk, slice(19, 24), inside=False)
+    assert desk.records("intervention")[0].retracted
+    desk.session.undo()
+    assert not desk.records("intervention")[0].retracted
+    by_hand(desk, slice(22, 24), inside=False)  # a corner of it only
+    assert not desk.records("intervention")[0].retracted
+    assert len(desk.store.records()) == 3
+
+
+# ---- commands --------------------------------------------------------------------------------------------------------
+
+
+def command(desk, verb, index, label=OBJECT):
+    """A model action that the session reports as a command."""
+    desk.session.observers[:] = [
+        lambda event: desk.recorder(replace(event, action="command", parameters={"command": verb}))
+    ]
+    desk.click(index, label)
+    desk.session.observers[:] = [desk.recorder]
+
+
+def test_a_command_holds_what_it_did_and_learns_its_outcome_when_the_mask_is_accepted(desk):
+    desk.click((20, 18, 16))
+    before = desk.session.percent.copy()
+    command(desk, "grow", (23, 18, 16))
+    after, result = desk.session.percent.copy(), desk.session.mask.copy()
+    (record,) = desk.records("command")
+    assert (record.command, record.prompt.command, record.outcome) == ("grow", "grow", None)
+    assert np.array_equal(desk.whole(record, record.observation)[result], before[result])
+    assert np.array_equal(desk.whole(record, record.action), after.astype(int) - before)
+    desk.click((12, 18, 16))
+    desk.session.accept()
+    (record,) = desk.records("command")
+    final = desk.session.label_map == 1
+    assert record.outcome.dice == pytest.approx(2 * (result & final).sum() / (result.sum() + final.sum()))
+    assert not record.outcome.win
+    assert desk.records("demonstration")[0].use_case == "command"
+
+
+def test_a_command_whose_result_was_accepted_is_a_win_and_an_undone_one_may_not_train(desk):
+    command(desk, "grow", (20, 18, 16))
+    desk.session.accept()
+    assert desk.records("command")[0].outcome.win
+    command(desk, "shrink", (20, 18, 16), BACKGROUND)
+    desk.session.undo()
+    assert [r.may_train for r in desk.records("command")] == [True, False]
+
+
 # ---- the end of the case ---------------------------------------------------------------------------------------------
 
 
@@ -314,6 +383,30 @@ def test_finishing_a_case_that_was_accepted_as_it_is_adds_nothing(desk):
     desk.recorder.finish()
     desk.recorder.finish()
     assert len(desk.store.records()) == 1
+
+
+def test_what_was_drawn_after_the_acceptance_takes_the_place_of_the_accepted_mask(desk):
+    desk.click((20, 18, 16))
+    desk.session.accept()
+    by_hand(desk, slice(30, 38), inside=True)
+    desk.recorder.finish()
+    (record,) = desk.records()
+    assert len(desk.store.records()) == 2
+    assert np.array_equal(desk.whole(record, record.completion), desk.session.label_map == 1)
+    assert (desk.array(record.prompt.initial_probability) == 1).all()
+    assert (record.interactions, record.prompt.grid.start[0] + record.prompt.grid.shape[0]) == (2, 40)
+    (hint,) = record.prompt.hints
+    assert tuple(np.add(hint.index, record.prompt.grid.start)) == (20, 18, 16)
+
+
+def test_a_mask_drawn_by_hand_alone_is_a_demonstration_when_the_case_is_finished(desk):
+    by_hand(desk, slice(10, 14), inside=True)
+    assert desk.records() == []
+    desk.recorder.finish()
+    desk.recorder.finish()
+    (record,) = desk.records()
+    assert np.array_equal(desk.whole(record, record.completion), desk.session.label_map == 1)
+    assert (record.use_case, record.prompt.hints, record.interactions) == ("start_from_nothing", (), 1)
 
 
 # ---- consent, privacy, failure ---------------------------------------------------------------------------------------
