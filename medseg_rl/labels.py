@@ -72,7 +72,8 @@ def values_in(label_array: npt.NDArray[Any]) -> tuple[int, ...]:
 class Label:
     """`value`: in the array, not 0. `colour`: red, green, blue, 0-255. `locked`: by the user's own hand.
 
-    `layer`: which array holds it, from 0; there is more than one only where labels overlap.
+    `layer`: which array holds it, from 0; there is more than one only where labels overlap. `opened`: its lock was
+    opened by hand, so that it stays open while another label is the active one; never together with `locked`.
     """
 
     value: int
@@ -80,6 +81,7 @@ class Label:
     colour: Colour
     locked: bool = False
     layer: int = 0
+    opened: bool = False
 
     def __post_init__(self) -> None:
         if self.value == BACKGROUND:
@@ -88,13 +90,16 @@ class Label:
             raise ValueError(f"a colour has three parts from 0 to 255, this one is {self.colour}")
         if self.layer < 0:
             raise ValueError(f"layers are counted from 0, this label lies in {self.layer}")
+        if self.locked and self.opened:
+            raise ValueError(f"the lock of label {self.value} cannot be both closed and opened")
 
 
 @dataclass(frozen=True)
 class LabelMap:
     """The labels of a case in the order of the list, values unique.
 
-    Every label but the active one is locked; the active one too if its `locked` is set. Background is never locked.
+    Every label but the active one is locked unless its lock was `opened`; the active one if its `locked` is set.
+    Background is never locked.
     """
 
     labels: tuple[Label, ...] = ()
@@ -154,16 +159,19 @@ class LabelMap:
         return LabelMap((*self.labels, new))
 
     def changing(
-        self, value: int, *, name: str | None = None, colour: Colour | None = None, locked: bool | None = None
+        self,
+        value: int,
+        *,
+        name: str | None = None,
+        colour: Colour | None = None,
+        locked: bool | None = None,
+        opened: bool | None = None,
+        layer: int | None = None,
     ) -> LabelMap:
-        """With another name, colour or lock for one label; its value stays."""
+        """With another name, colour, lock or layer for one label; its value stays."""
         old = self[value]
-        new = replace(
-            old,
-            name=old.name if name is None else name,
-            colour=old.colour if colour is None else colour,
-            locked=old.locked if locked is None else locked,
-        )
+        given = {"name": name, "colour": colour, "locked": locked, "opened": opened, "layer": layer}
+        new = replace(old, **{key: wanted for key, wanted in given.items() if wanted is not None})  # type: ignore[arg-type]
         return LabelMap(tuple(new if label is old else label for label in self.labels))
 
     def without(self, value: int) -> LabelMap:
@@ -180,7 +188,13 @@ class LabelMap:
         """Whether nothing may write into or out of that label while `active` is the active one."""
         if value == BACKGROUND:
             return False
-        return value != active or (value in self and self[value].locked)
+        if value not in self:
+            return value != active
+        return self[value].locked if value == active else not self[value].opened
+
+    def open_values(self, active: int) -> tuple[int, ...]:
+        """The labels that may be written while `active` is the active one, in the order of the list."""
+        return tuple(value for value in self.values if not self.is_locked(value, active=active))
 
     def check_writable(self, active: int) -> None:
         """Raises ClickError, naming the lock, when the active label is locked by hand."""
@@ -188,10 +202,11 @@ class LabelMap:
             raise ClickError(f"label {active} ({self[active].name}) is locked; open its lock first")
 
     def locked_voxels(self, label_array: npt.NDArray[Any], *, active: int) -> npt.NDArray[np.bool_]:
-        """True where a locked label lies; one binary agent may change everything else for the label `active`."""
+        """True where a locked label lies; everything else may change while `active` is the active label."""
         locked: npt.NDArray[np.bool_] = label_array != BACKGROUND
-        if not self.is_locked(active, active=active):
-            locked &= label_array != active
+        unknown = () if active in self else (active,)
+        for value in (*self.open_values(active), *unknown):
+            locked &= label_array != value
         return locked
 
     def lock_at(self, label_array: npt.NDArray[Any], index: tuple[int, int, int], *, active: int) -> Label | None:
