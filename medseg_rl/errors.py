@@ -40,6 +40,12 @@ class OutputError(MedSegError):
     exit_code = 7
 
 
+class EditError(MedSegError):
+    """An edit by hand was given what it cannot work with: a radius, a plane, a point outside what it is about."""
+
+    exit_code = 8
+
+
 class Cancelled(MedSegError):
     """The user stopped the work; what was finished before is kept."""
 

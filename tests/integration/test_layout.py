@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIGHT = (
     "bundle",
     "dataset",
+    "editing",
     "hints.click_files",
     "hints.maps",
     "hints.robots",
