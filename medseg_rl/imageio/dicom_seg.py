@@ -19,6 +19,7 @@ from medseg_rl.errors import InputFileError
 from medseg_rl.imageio.dicom_colours import colour_of
 from medseg_rl.imageio.dicom_objects import OBJECT_CLASSES, full_name, open_object, readable
 from medseg_rl.imageio.dicom_seg_frames import Frames, Grid, Plane, frames_of, grid_of, pixel_reader
+from medseg_rl.imageio.dicom_sources import true_positions
 from medseg_rl.imageio.layers import LayerBuilder, unused_value
 from medseg_rl.labels import BACKGROUND, Label, LabelMap, default_colour, label_dtype
 from medseg_rl.segmentation import Segmentation
@@ -31,7 +32,7 @@ BACKGROUND_CODE = "125040"  # of the coding scheme DCM
 def read(path: Path, *, like: Volume | None = None, threshold: float | None = None) -> Segmentation:
     """The segments on the grid of the file, with the planes that were left out as empty ones.
 
-    `like`: its image; only its step between slices is used, to tell how many planes were left out. `threshold`: what
+    `like`: its image; only where its slices lie is used, to tell how many planes were left out. `threshold`: what
     fraction or probability, 0 to 1, counts as inside where the file holds such.
     Raises InputFileError and GeometryError.
     """
@@ -41,7 +42,7 @@ def read(path: Path, *, like: Volume | None = None, threshold: float | None = No
             raise InputFileError(f"{path} is no DICOM SEG; give one, or the image itself")
         frames = frames_of(path, dataset)
         pixels = pixel_reader(path, dataset)
-        grid = grid_of(path, frames, like)
+        grid = grid_of(path, frames, like, true_positions(like) if like else None)
         table = _segments_of(dataset)
         if dataset.SegmentationType == "LABELMAP":
             segmentation = _read_label_map(path, dataset, grid, pixels, table)

@@ -113,11 +113,14 @@ def _check_directions(path: Path, directions: FloatArray) -> None:
         raise GeometryError(f"{path} has an impossible orientation ({said}); correct its header")
 
 
-def grid_of(path: Path, frames: Frames, like: Volume | None) -> Grid:
-    """The regular grid that holds every frame. `like`: whose step between slices is tried first.
+def grid_of(path: Path, frames: Frames, like: Volume | None, slices: FloatArray | None = None) -> Grid:
+    """The grid that holds every frame. `like`: whose step between slices is tried first.
 
+    `slices`: where the slices of `like` truly lie (n, 3), LPS mm, when they lie unevenly; the grid is then its own.
     Raises GeometryError where no step fits the positions.
     """
+    if like is not None and slices is not None and (grid := _grid_of_slices(frames, like, slices)):
+        return grid
     start = frames.positions[int(np.argmin(frames.positions @ frames.normal))]
     for step in _steps(frames, like):
         gap = float(step @ frames.normal)
@@ -131,6 +134,18 @@ def grid_of(path: Path, frames: Frames, like: Volume | None) -> Grid:
     gaps = f"{np.diff(depths).min():.4g} to {np.diff(depths).max():.4g} mm apart" if len(depths) > 1 else "of no depth"
     way_out = "its image has other slices" if like else "give its image (--like)"
     raise GeometryError(f"{path} has slices {gaps}, which make no regular grid; {way_out}")
+
+
+def _grid_of_slices(frames: Frames, like: Volume, slices: FloatArray) -> Grid | None:
+    """The grid of `like` when every frame covers one of its slices."""
+    axes = (RAS_FROM_LPS @ like.affine)[:3, :2].T
+    wanted = frames.directions * np.array(frames.spacing)[:, None]
+    nearest = np.array([int(np.argmin(np.linalg.norm(slices - position, axis=1))) for position in frames.positions])
+    off = np.linalg.norm(slices[nearest] - frames.positions, axis=1).max()
+    same_plane = frames.size == like.shape[:2] and np.abs(axes - wanted).max() <= 1e-3 * min(frames.spacing)
+    if not same_plane or off > OFF_PLANE * min(frames.spacing):
+        return None
+    return Grid(like.shape, like.affine, nearest.astype(np.int64))
 
 
 def _steps(frames: Frames, like: Volume | None) -> Iterator[FloatArray]:

@@ -17,6 +17,7 @@ import pydicom
 
 from medseg_rl.errors import InputFileError
 from medseg_rl.imageio.dicom_objects import OBJECT_CLASSES, full_name, open_object, readable
+from medseg_rl.imageio.dicom_sources import true_positions
 from medseg_rl.imageio.layers import LayerBuilder, unused_value
 from medseg_rl.imageio.polygons import filled
 from medseg_rl.labels import BACKGROUND, Label, default_colour
@@ -27,6 +28,7 @@ CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 FLAT = 0.25  # voxels that the points of a contour may lie off its plane to either side
 SAME_PLANE = 0.05  # voxels
 HALF = 0.5 + 1e-6
+TO_RAS = np.array([-1.0, -1.0, 1.0])
 FARTHEST = 1e6  # voxels; a point beyond is damage
 
 
@@ -68,9 +70,10 @@ def read(path: Path, *, like: Volume | None = None) -> Segmentation:
             raise InputFileError(f"{path} is no RTSTRUCT; give one, or the image itself")
         warnings = _other_series(dataset, like)
         regions = regions_of(dataset, warnings)
+        slices = true_positions(like)
         builder = LayerBuilder(path, like.shape, (region.label.value for region in regions))
         for region in regions:
-            builder.add(region.label, *_mask(region, like, warnings))
+            builder.add(region.label, *_mask(region, like, slices, warnings))
             warnings += region.notes
     return builder.finished(like.affine, {"format": "RTSTRUCT", "path": str(path), "warnings": warnings}, like)
 
@@ -137,9 +140,11 @@ def _points(contour: pydicom.Dataset) -> FloatArray:
     return numbers.reshape(-1, 3)
 
 
-def _mask(region: Region, like: Volume, warnings: list[str]) -> tuple[Box | None, npt.NDArray[np.bool_] | None]:
+def _mask(
+    region: Region, like: Volume, slices: FloatArray | None, warnings: list[str]
+) -> tuple[Box | None, npt.NDArray[np.bool_] | None]:
     """The voxels of one ROI, in the smallest box along the slices."""
-    contours = [like.world_to_index(points * (-1, -1, 1)) for points in region.contours]
+    contours = [_indices(points, like, slices) for points in region.contours]
     contours = _within_reach(contours, like, region)
     if not contours:
         return None, None
@@ -156,6 +161,21 @@ def _mask(region: Region, like: Volume, warnings: list[str]) -> tuple[Box | None
             f"{region.label.name}: contours lie {gaps.min()} slices apart; the slices between them stay empty"
         )
     return _filled(planes, axis, like)
+
+
+def _indices(points: FloatArray, like: Volume, slices: FloatArray | None) -> FloatArray:
+    """LPS mm to voxels. `slices`: first pixel of each slice (n, 3), LPS mm, where they lie unevenly."""
+    if slices is None:
+        return like.world_to_index(points * TO_RAS)
+    axes = like.affine[:3, :2].T * TO_RAS
+    normal = np.cross(axes[0], axes[1]) / np.linalg.norm(np.cross(axes[0], axes[1]))
+    order = np.argsort(slices @ normal)
+    depths = (slices @ normal)[order]
+    depth = points @ normal
+    place = np.interp(depth, depths, order) + (depth - depth.clip(depths[0], depths[-1])) / np.diff(depths).max()
+    start = np.column_stack([np.interp(depth, depths, slices[order, axis]) for axis in range(3)])
+    in_plane = (points - start) @ axes.T / np.sum(axes * axes, axis=1)
+    return np.column_stack([in_plane, place])
 
 
 def _within_reach(contours: list[FloatArray], like: Volume, region: Region) -> list[FloatArray]:
