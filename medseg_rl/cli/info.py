@@ -10,6 +10,8 @@ import typer
 
 from medseg_rl.cli.terminal import JsonOption, guarded, print_json, print_table
 
+MOST_GAPS = 8  # with their files; --json has them all
+
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command to the application."""
@@ -35,7 +37,9 @@ def _rows(described: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
     """Nested entries flattened: one row for each value, matrices one row for each of theirs."""
     for key, value in described.items():
         name = f"{prefix}{key.replace('_', ' ')}"
-        if key == "segments":
+        if key == "series":
+            yield from (row for series in value for row in _series_rows(series))
+        elif key == "segments":
             yield from (_segment_row(segment) for segment in value)
         elif isinstance(value, Mapping):
             yield from _rows(value, f"{name}: ")
@@ -45,6 +49,21 @@ def _rows(described: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
                 yield from ((f"{name} {number}{': ' * bool(key)}{key}", text) for key, text in _rows(entry, ""))
         else:
             yield name, _text(value)
+
+
+def _series_rows(series: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What it is, its geometry with the verdict, and the files on either side of what is uneven."""
+    name, shape = f"series {series['number']}", " x ".join(str(n) for n in series["shape"])
+    called = f' "{series["description"]}"' if series["description"] else ""
+    if "image" not in series["kind"]:
+        yield name, f"{series['kind']}{called}"
+        return
+    yield name, f"{series['modality']} {series['kind']}{called}, {shape}, {series['files']} files"
+    yield f"{name}: geometry", f"{series['verdict']}: {series['report'][0]}"
+    yield from ((f"{name}: note", line) for line in series["report"][1:])
+    yield from ((f"{name}: gap", line) for line in series["uneven_gaps"][:MOST_GAPS])
+    if len(series["uneven_gaps"]) > MOST_GAPS:
+        yield f"{name}: gap", f"and {len(series['uneven_gaps']) - MOST_GAPS} more"
 
 
 def _segment_row(segment: Mapping[str, Any]) -> tuple[str, str]:

@@ -11,10 +11,11 @@ What a file is, is decided by its content and not by its name. Label values are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from medseg_rl.labels import LabelMap
 from medseg_rl.segmentation import Segmentation, is_same_grid
 from medseg_rl.volume import Volume
 
+if TYPE_CHECKING:
+    from medseg_rl.imageio.dicom_geometry import GeometryReport
+
 __all__ = [
     "OUTPUT_SUFFIXES",
     "READ_SUFFIXES",
@@ -36,6 +40,7 @@ __all__ = [
     "check_load",
     "check_output",
     "describe",
+    "geometry_reports",
     "holds_labels",
     "read_label_table",
     "read_mask",
@@ -49,6 +54,9 @@ __all__ = [
 
 AnyPath = str | PathLike[str]
 FloatType = type[np.floating[Any]]
+MissingChoice = Literal["refuse", "resample", "keep"]
+TiltChoice = Literal["keep", "resample"]
+UnitChoice = Literal["suv", "stored"]
 
 
 def read_volume(
@@ -57,6 +65,9 @@ def read_volume(
     time_point: int | None = None,
     prefer: Literal["sform", "qform"] | None = None,
     series: str | int | None = None,
+    missing: MissingChoice = "refuse",
+    tilt: TiltChoice = "keep",
+    units: UnitChoice = "suv",
     replace_nonfinite: float | None = None,
 ) -> Volume:
     """An image as (x, y, z) in file order: integers as stored, scaled values and all real numbers as float32.
@@ -65,10 +76,22 @@ def read_volume(
     the NIfTI transform to use where both are set. `series`: number in the list of `describe`, or UID, where a folder
     holds several. `replace_nonfinite`: takes the place of NaN and infinite voxels, which are refused otherwise, because
     what they stand for differs from file to file. What the user should know is in `source["warnings"]`.
+    Of DICOM series alone: `missing`: where slices are missing or out of place, refuse, "resample" to a regular grid
+    (linear), or "keep" the slices, which disables quantities (`source["quantities"]` says why). `tilt`: "keep" a tilted
+    gantry as shear, or "resample" to an upright grid. `units`: PET as "suv" where its tags allow, or as "stored".
     Raises InputFileError and GeometryError.
     """
     path = Path(path)
-    volume = read_stored(path, time_point=time_point, prefer=prefer, series=series, float_type=np.float32)
+    volume = read_stored(
+        path,
+        time_point=time_point,
+        prefer=prefer,
+        series=series,
+        missing=missing,
+        tilt=tilt,
+        units=units,
+        float_type=np.float32,
+    )
     return _finite(path, volume, replace_nonfinite)
 
 
@@ -213,6 +236,21 @@ def describe(path: AnyPath) -> dict[str, Any]:
     return describe_path(Path(path))
 
 
+def geometry_reports(
+    path: AnyPath,
+    *,
+    progress: Callable[[int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> tuple[GeometryReport, ...]:
+    """The series of a DICOM folder, or of one of its files, each with the geometry of its slices and a verdict.
+
+    `progress` hears the number of files searched so far. Raises Cancelled once `cancel` says True.
+    """
+    from medseg_rl.imageio import dicom
+
+    return dicom.reports_of(Path(path), progress=progress, cancel=cancel)
+
+
 def read_stored(
     path: Path,
     *,
@@ -220,12 +258,16 @@ def read_stored(
     time_point: int | None = None,
     prefer: Literal["sform", "qform"] | None = None,
     series: str | int | None = None,
+    missing: MissingChoice = "refuse",
+    tilt: TiltChoice = "keep",
+    units: UnitChoice = "suv",
 ) -> Volume:
     """For the rooms of this package: voxels as stored, non-finite ones included."""
     kind = kind_of(path)
     if kind == "NIfTI":
         from medseg_rl.imageio import nifti
 
+        _check_choices(path, kind, missing, tilt)
         return nifti.read(path, time_point=time_point, prefer=prefer, float_type=float_type)
     if time_point is not None:
         raise InputFileError(f"{path} is {kind}; a time point can be chosen in NIfTI files only")
@@ -234,10 +276,16 @@ def read_stored(
     if kind == "DICOM":
         from medseg_rl.imageio import dicom
 
-        return dicom.read(path, series=series, float_type=float_type)
+        return dicom.read(path, series=series, missing=missing, tilt=tilt, units=units, float_type=float_type)
+    _check_choices(path, kind, missing, tilt)
     from medseg_rl.imageio import itk
 
     return itk.read(path, kind, float_type=float_type)
+
+
+def _check_choices(path: Path, kind: str, missing: MissingChoice, tilt: TiltChoice) -> None:
+    if missing != "refuse" or tilt != "keep":
+        raise InputFileError(f"{path} is {kind}; missing slices and tilt are choices for DICOM series only")
 
 
 def write_stored(path: Path, volume: Volume, *, orthonormalise: bool = False) -> list[str]:

@@ -16,7 +16,7 @@ from medseg_rl.imageio.masks import as_label_map
 from medseg_rl.volume import Volume
 
 if TYPE_CHECKING:
-    from medseg_rl.imageio.dicom_series import Series
+    from medseg_rl.imageio.dicom_geometry import GeometryReport
 
 MOST_LABELS = 256  # an image of integers with more distinct values than this is no label map
 
@@ -80,7 +80,9 @@ def _volume_facts(path: Path, volume: Volume) -> dict[str, Any]:
         "labels": _labels(path, volume),
         "warnings": [w for w in volume.source.get("warnings", []) if "replaced by nan" not in w],
     }
-    if volume.is_sheared:
+    if volume.source.get("units"):
+        facts["units"] = volume.source["units"]
+    if volume.is_sheared and "geometry" not in volume.source:  # the report of a DICOM series says so itself
         facts["warnings"].append(f"the voxel axes are sheared by {volume.shear_degrees:.3g} degrees; this is kept")
     if finite.size and finite.min() == finite.max():
         facts["warnings"].append(f"every voxel is {float(finite.min()):g}: a constant image")
@@ -121,27 +123,31 @@ def _nifti_facts(path: Path) -> dict[str, Any]:
 
 def _dicom_facts(path: Path) -> dict[str, Any]:
     from medseg_rl.imageio import dicom
+    from medseg_rl.imageio.dicom_geometry import refusal_of, report_of
 
-    found = dicom.scan_path(path)
-    series = [_series_facts(number, item) for number, item in enumerate(found.series, 1)]
+    found, series = dicom.scan_path(path), []
+    for number, item in enumerate(found.series, 1):
+        report = report_of(item, number)
+        problem = report.problem or (str(refusal_of(item, report)) if report.is_broken else None)
+        series.append(_series_facts(report, problem))
     return {"series": series, "damaged_files": [str(p) for p in found.damaged], "other_files": found.others}
 
 
-def _series_facts(number: int, series: Series) -> dict[str, Any]:
-    from medseg_rl.imageio.dicom_checks import problem_of
-
-    problem = problem_of(series)
-    is_stack = series.first.kind == "image" and len(series.slices) > 1
+def _series_facts(report: GeometryReport, problem: str | None) -> dict[str, Any]:
+    spacing = report.spacing
     return {
-        "number": number,
-        "uid": series.uid,
-        "modality": series.modality,
-        "description": series.description,
-        "kind": series.first.kind,
-        "files": len(series.slices),
-        "shape": list(series.shape),
-        "pixel_spacing_mm": list(series.first.spacing),
-        "slice_gap_mm": round(float(np.median(series.gaps)), 5) if is_stack else None,
+        "number": report.number,
+        "uid": report.uid,
+        "modality": report.modality,
+        "description": report.description,
+        "kind": report.kind,
+        "files": report.files,
+        "shape": [*report.matrix, report.images],
+        "pixel_spacing_mm": list(spacing[:2]) if spacing else None,
+        "slice_gap_mm": round(spacing[2], 5) if spacing else None,
+        "verdict": report.verdict,
+        "report": list(report.lines),
+        "uneven_gaps": list(report.file_lines()),
         "usable": problem is None,
-        "problem": None if problem is None else str(problem),
+        "problem": problem,
     }

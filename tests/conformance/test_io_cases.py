@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from medseg_rl.errors import GeometryError, InputFileError
-from medseg_rl.imageio import describe, read_mask, read_volume, write_mask
+from medseg_rl.imageio import describe, geometry_reports, read_mask, read_volume, write_mask
 from medseg_rl.volume import Volume
 
 NIFTI_CASES = [
@@ -114,9 +115,42 @@ def test_changing_gaps_are_refused_with_the_numbers(io_cases):
         read_volume(io_cases / "ct_variable_gaps")
 
 
-def test_the_tilted_gantry_is_refused_with_its_angle(io_cases):
-    with pytest.raises(GeometryError, match=r"18\.5 degrees"):
-        read_volume(io_cases / "ct_gantry_tilt")
+def test_changing_gaps_are_made_regular_or_kept_without_quantities_on_demand(io_cases, expected):
+    regular = read_volume(io_cases / "ct_variable_gaps", missing="resample", tilt="resample")
+    assert (regular.shape[0], regular.shape[2]) == (512, 7)
+    assert regular.spacing[2] == pytest.approx(23.0823 / 6, abs=1e-4)
+    assert not regular.is_sheared
+    kept = read_volume(io_cases / "ct_variable_gaps", missing="keep")
+    assert [kept.array.min(), kept.array.max()] == expected["ct_variable_gaps"]["dicom"]["range"]
+    assert kept.source["quantities"].startswith("disabled: gaps are uneven, 1.081 to 6.999 mm")
+
+
+def test_the_tilted_gantry_keeps_its_shear_and_says_so(io_cases, expected):
+    facts = expected["ct_gantry_tilt"]["dicom"]
+    volume = read_volume(io_cases / "ct_gantry_tilt")
+    assert list(volume.shape) == facts["shape"]
+    assert [volume.array.min(), volume.array.max()] == facts["range"]
+    np.testing.assert_allclose(volume.affine[:3, 2], facts["step_first_lps"], atol=1e-4)
+    np.testing.assert_allclose(volume.affine[:3, 3] * [-1, -1, 1], facts["first_position_lps"], atol=1e-4)
+    np.testing.assert_allclose(volume.index_to_world((0, 0, 5)) * [-1, -1, 1], facts["last_position_lps"], atol=1e-4)
+    assert volume.shear_degrees == pytest.approx(18.5, abs=0.01)
+    assert any("18.5 degrees" in said for said in volume.source["warnings"])
+
+
+def test_the_tilted_gantry_made_upright_shows_the_same_patient(io_cases):
+    sheared, upright = (read_volume(io_cases / "ct_gantry_tilt", tilt=tilt) for tilt in ("keep", "resample"))
+    assert not upright.is_sheared
+    assert upright.spacing[2] == pytest.approx(2.37081, abs=1e-4)
+    index = np.stack(np.meshgrid([100, 256, 400], [100, 256, 400], range(6), indexing="ij"), axis=-1).reshape(-1, 3)
+    there = upright.world_to_index(sheared.index_to_world(index))
+    np.testing.assert_allclose(there[:, [0, 2]], np.rint(there[:, [0, 2]]), atol=1e-3)  # moved along rows alone
+    low = np.floor(there[:, 1]).astype(int)
+    x, z = np.rint(there[:, 0]).astype(int), np.rint(there[:, 2]).astype(int)
+    share = there[:, 1] - low
+    seen = upright.array[x, low, z] * (1 - share) + upright.array[x, low + 1, z] * share
+    around = np.array([sheared.array[i, j - 1 : j + 2, k] for i, j, k in index])
+    assert (seen >= around.min(axis=1) - 1).all()
+    assert (seen <= around.max(axis=1) + 1).all()
 
 
 @pytest.mark.parametrize(
@@ -126,8 +160,6 @@ def test_the_tilted_gantry_is_refused_with_its_angle(io_cases):
         ("dcmqi_seg/seg/partial_overlaps.dcm", "DICOM SEG"),
         ("dcmqi_seg/24x38x3/seg/label.seg", "DICOM SEG"),
         ("dcmqi_seg/24x38x3/labelmap/sparse-labelmap-ppv5.dcm", "DICOM label map SEG"),
-        ("dcmqi_seg/24x38x3/multiframe/mf.dcm", "multi-frame image of 3 frames"),
-        ("dcmqi_seg/23x38x3/multiframe/mf.dcm", "multi-frame image of 3 frames"),
         ("ibsi_lung_ct/rtstruct/DCM_RS_00060.dcm", "RTSTRUCT"),
     ],
 )
@@ -136,13 +168,46 @@ def test_dicom_objects_that_are_no_plain_series_are_named(io_cases, path, said):
         read_volume(io_cases / path)
 
 
+@pytest.mark.parametrize("size", ["24x38x3", "23x38x3"])
+def test_a_multi_frame_file_is_the_same_volume_as_its_single_files(io_cases, size):
+    frames = read_volume(io_cases / "dcmqi_seg" / size / "multiframe" / "mf.dcm")
+    single = read_volume(io_cases / "dcmqi_seg" / size / "image")
+    np.testing.assert_array_equal(frames.array, single.array)
+    np.testing.assert_allclose(frames.affine, single.affine, atol=1e-6)
+    assert frames.modality == "CT"
+
+
+@pytest.mark.parametrize(
+    ("folder", "verdict", "line"),
+    [
+        ("ibsi_lung_ct/dicom", "green", "60 images, 0.98 x 0.98 x 3.00 mm, no gaps, no tilt"),
+        ("dcmqi_seg/ct-3slice", "green", "3 images, 0.81 x 0.81 x 1.00 mm, no gaps, no tilt"),
+        ("mr_oblique_dicom", "green", "8 images, 0.43 x 0.43 x 6.50 mm, no gaps, no tilt"),
+        ("ct_gantry_tilt", "amber", "6 images, 0.48 x 0.48 x 2.37 mm, no gaps"),
+        ("ct_variable_gaps", "red", "6 images, 0.49 x 0.49 x 4.00 mm"),
+    ],
+)
+def test_the_geometry_report_of_each_series_has_its_colour(io_cases, folder, verdict, line):
+    (report,) = geometry_reports(io_cases / folder)
+    assert (report.verdict, report.lines[0]) == (verdict, line)
+
+
+def test_the_changing_gaps_are_reported_with_their_files(io_cases, expected):
+    (report,) = geometry_reports(io_cases / "ct_variable_gaps")
+    facts = expected["ct_variable_gaps"]["dicom"]
+    np.testing.assert_allclose([gap.mm for gap in report.uneven], facts["gaps_along_normal"][2:], atol=1e-4)
+    names = facts["files_in_slice_order"]
+    assert [gap.files for gap in report.uneven] == list(pairwise(names[2:6]))
+    assert report.tilt_degrees == pytest.approx(18.5, abs=0.01)
+
+
 def test_a_study_with_one_plain_series_opens_it_beside_its_structures(io_cases):
     assert read_volume(io_cases / "ibsi_lung_ct").shape == (204, 201, 60)
 
 
 def test_all_series_of_all_cases_are_listed(io_cases):
     listed = describe(io_cases)["series"]
-    assert sum(item["usable"] for item in listed) == 5
+    assert sum(item["usable"] for item in listed) == 8
     assert sum(item["kind"] == "RTSTRUCT" for item in listed) == 1
     with pytest.raises(InputFileError, match="choose one by its number"):
         read_volume(io_cases)

@@ -1,73 +1,22 @@
-"""DICOM series: sorted by position, and every irregular stack refused with its numbers and files."""
+"""DICOM series: read as sorted slices; what is no plain stack is refused with the reason."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLSLossless, generate_uid
+from pydicom.uid import generate_uid
 
 from medseg_rl.errors import GeometryError, InputFileError
 from medseg_rl.imageio import describe, read_volume, write_mask
 from medseg_rl.volume import Volume
 
-ROWS, COLUMNS = 5, 4
-SERIES, OTHER_SERIES = generate_uid(entropy_srcs=["one"]), generate_uid(entropy_srcs=["two"])
+COLUMNS, ROWS = 4, 5
+OTHER_SERIES = generate_uid(entropy_srcs=["two"])
 
 
-def pixels(number: int) -> np.ndarray:
-    """Stored values (row, column) of slice `number`: every voxel of a stack differs."""
-    return (np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS) + 100 * number).astype(np.int16)
-
-
-def dicom_file(path: Path, z: float, number: int = 0, stored: np.ndarray | None = None, **changes: object) -> Path:
-    """One CT slice at (10, 20, z) LPS, 0.5 mm between columns and 0.7 mm between rows; `changes` set or drop (None)."""
-    dataset = pydicom.Dataset()
-    dataset.SOPClassUID = CTImageStorage
-    dataset.SOPInstanceUID = generate_uid(entropy_srcs=[str(path)])
-    dataset.SeriesInstanceUID = SERIES
-    dataset.Modality = "CT"
-    dataset.SeriesDescription = "Portal"
-    dataset.SeriesNumber = 1
-    dataset.Rows, dataset.Columns = ROWS, COLUMNS
-    dataset.PixelSpacing = [0.7, 0.5]
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dataset.ImagePositionPatient = [10, 20, z]
-    dataset.SliceThickness = 9  # wrong on purpose: positions count
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit, dataset.PixelRepresentation = 15, 1
-    dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1000
-    dataset.PatientName = "Nobody^Known"
-    dataset.PixelData = (pixels(number) if stored is None else stored).tobytes()
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = changes.pop("TransferSyntaxUID", ExplicitVRLittleEndian)
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    for name, value in changes.items():
-        if value is None:
-            delattr(dataset, name)
-        else:
-            setattr(dataset, name, value)
-    dataset.file_meta = meta
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
-
-
-def series(folder: Path, depths: tuple[float, ...] = (0, 2, 4, 6), **changes: object) -> Path:
-    """Slices whose names run against their positions; slice number n is the n-th from below."""
-    order = np.argsort(np.argsort(depths))
-    for name, (z, number) in enumerate(zip(depths, order, strict=True)):
-        dicom_file(folder / f"{90 - name}", z, int(number), **changes)
-    return folder
-
-
-def test_slices_are_sorted_by_position_and_rescaled(tmp_path):
+def test_slices_are_sorted_by_position_and_rescaled(tmp_path, series, pixels):
     volume = read_volume(series(tmp_path / "ct"))
     assert volume.shape == (COLUMNS, ROWS, 4)
     assert volume.array.dtype == np.int16
@@ -77,21 +26,21 @@ def test_slices_are_sorted_by_position_and_rescaled(tmp_path):
     assert volume.source["warnings"] == []
 
 
-def test_names_and_order_of_files_mean_nothing(tmp_path):
+def test_names_and_order_of_files_mean_nothing(tmp_path, series):
     one = read_volume(series(tmp_path / "up"))
     other = read_volume(series(tmp_path / "down", depths=(6, 0, 4, 2)))
     np.testing.assert_array_equal(one.array, other.array)
     np.testing.assert_array_equal(one.affine, other.affine)
 
 
-def test_a_file_opens_its_series_and_folders_are_searched_to_the_bottom(tmp_path):
+def test_a_file_opens_its_series_and_folders_are_searched_to_the_bottom(tmp_path, dicom_file, series):
     series(tmp_path / "study" / "deep" / "ct")
     dicom_file(tmp_path / "study" / "deep" / "ct" / "x", 50, SeriesInstanceUID=OTHER_SERIES)
     assert read_volume(tmp_path / "study").shape == (COLUMNS, ROWS, 4)
     assert read_volume(tmp_path / "study" / "deep" / "ct" / "88").shape == (COLUMNS, ROWS, 4)
 
 
-def test_oblique_directions_make_the_affine(tmp_path):
+def test_oblique_directions_make_the_affine(tmp_path, dicom_file):
     row, column = np.array([0.8, 0.6, 0]), np.array([0, 0, -1.0])
     normal = np.cross(row, column)
     for n in range(3):
@@ -104,7 +53,7 @@ def test_oblique_directions_make_the_affine(tmp_path):
     np.testing.assert_allclose(volume.affine[:3, 3], [-1, -2, 3])
 
 
-def test_each_slice_has_its_own_rescaling(tmp_path):
+def test_each_slice_has_its_own_rescaling(tmp_path, dicom_file, pixels):
     for n in range(3):
         dicom_file(tmp_path / "pt" / f"{n}", 2.0 * n, n, Modality="PT", RescaleSlope=0.5 * (n + 1), RescaleIntercept=0)
     volume = read_volume(tmp_path / "pt")
@@ -113,38 +62,12 @@ def test_each_slice_has_its_own_rescaling(tmp_path):
     np.testing.assert_allclose(volume.array[:, :, 2], pixels(2).T * 1.5)
 
 
-def test_values_beyond_16_bits_are_kept(tmp_path):
+def test_values_beyond_16_bits_are_kept(tmp_path, series):
     volume = read_volume(series(tmp_path / "ct", RescaleIntercept=60000))
     assert volume.array.max() == 60000 + 319
 
 
-def test_uneven_gaps_are_refused_with_the_two_files(tmp_path):
-    with pytest.raises(GeometryError, match=r"gaps .* 2 to 2\.1 mm \(median 2\), between 88 and 87"):
-        read_volume(series(tmp_path / "ct", depths=(0, 2, 4, 6.1)))
-
-
-def test_rounding_of_positions_is_no_uneven_gap(tmp_path):
-    assert read_volume(series(tmp_path / "ct", depths=(0, 2.005, 4, 6))).spacing[2] == pytest.approx(2)
-
-
-def test_missing_slices_are_counted(tmp_path):
-    with pytest.raises(GeometryError, match=r"3 slices seem missing, between 89 and 88"):
-        read_volume(series(tmp_path / "ct", depths=(0, 2, 6, 8, 10, 12, 18)))
-
-
-def test_a_tilted_gantry_is_refused_with_its_angle(tmp_path):
-    tilt = np.radians(18.5)
-    orientation = [1, 0, 0, 0, float(np.cos(tilt)), -float(np.sin(tilt))]
-    with pytest.raises(GeometryError, match=r"tilted: slices move 18\.5 degrees"):
-        read_volume(series(tmp_path / "ct", ImageOrientationPatient=orientation))
-
-
-def test_slices_at_one_place_are_refused_by_name(tmp_path):
-    with pytest.raises(GeometryError, match=r"1 slices lie where another one lies, such as 88 and 89"):
-        read_volume(series(tmp_path / "ct", depths=(0, 2, 2, 4)))
-
-
-def test_the_same_image_twice_is_one_slice(tmp_path):
+def test_the_same_image_twice_is_one_slice(tmp_path, series):
     folder = series(tmp_path / "ct")
     (folder / "copy").write_bytes((folder / "90").read_bytes())
     assert read_volume(folder).shape[2] == 4
@@ -153,7 +76,7 @@ def test_the_same_image_twice_is_one_slice(tmp_path):
 @pytest.mark.parametrize(
     ("tag", "values"), [("AcquisitionNumber", (1, 2)), ("EchoTime", (10, 80)), ("TriggerTime", (0, 350.5))]
 )
-def test_phases_in_one_series_are_split_and_one_must_be_chosen(tmp_path, tag, values):
+def test_phases_in_one_series_are_split_and_one_must_be_chosen(tmp_path, tag, values, dicom_file):
     for phase, value in enumerate(values):
         for n in range(3):
             dicom_file(tmp_path / "mr" / f"{phase}{n}", 2.0 * n, n + 10 * phase, **{tag: value})
@@ -163,13 +86,13 @@ def test_phases_in_one_series_are_split_and_one_must_be_chosen(tmp_path, tag, va
     assert sorted(int(v.array[0, 0, 0]) for v in chosen) == [-1000, 0]
 
 
-def test_acquisition_numbers_that_count_slices_split_nothing(tmp_path):
+def test_acquisition_numbers_that_count_slices_split_nothing(tmp_path, dicom_file):
     for n in range(3):
         dicom_file(tmp_path / "ct" / f"{n}", 2.0 * n, n, AcquisitionNumber=n)
     assert read_volume(tmp_path / "ct").shape[2] == 3
 
 
-def test_mixed_series_must_be_chosen_by_number_or_uid(tmp_path):
+def test_mixed_series_must_be_chosen_by_number_or_uid(tmp_path, series):
     series(tmp_path / "study" / "a")
     series(tmp_path / "study" / "b", depths=(0, 3, 6), SeriesInstanceUID=OTHER_SERIES, SeriesNumber=2)
     with pytest.raises(InputFileError, match=r"2 series.*1\) CT .Portal., 4 x 5 x 4; 2\) CT .Portal., 4 x 5 x 3"):
@@ -189,15 +112,15 @@ def test_mixed_series_must_be_chosen_by_number_or_uid(tmp_path):
         {"SeriesInstanceUID": OTHER_SERIES},
     ],
 )
-def test_a_stray_image_of_another_grid_is_left_out_and_named(tmp_path, changes):
+def test_a_stray_image_of_another_grid_is_left_out_and_named(tmp_path, changes, dicom_file, series):
     folder = series(tmp_path / "ct")
     dicom_file(folder / "scout", 100, **changes)
     volume = read_volume(folder)
     assert volume.shape[2] == 4
-    assert "left out" in volume.source["warnings"][0]
+    assert any("left out" in said for said in volume.source["warnings"])
 
 
-def test_one_slice_is_no_volume(tmp_path):
+def test_one_slice_is_no_volume(tmp_path, dicom_file):
     with pytest.raises(GeometryError, match="only slice of its series"):
         read_volume(dicom_file(tmp_path / "ct" / "1", 0))
 
@@ -212,7 +135,7 @@ def test_one_slice_is_no_volume(tmp_path):
         ({"ImagePositionPatient": None}, InputFileError, "no position in space"),
     ],
 )
-def test_objects_that_are_no_slices_are_named(tmp_path, changes, error, said):
+def test_objects_that_are_no_slices_are_named(tmp_path, changes, error, said, dicom_file):
     with pytest.raises(error, match=said):
         read_volume(dicom_file(tmp_path / "other" / "1", 0, **changes))
 
@@ -229,45 +152,33 @@ def test_objects_that_are_no_slices_are_named(tmp_path, changes, error, said):
         ({"Rows": 60000, "Columns": 60000}, InputFileError, "damaged|more than can be worked on"),
     ],
 )
-def test_slices_that_make_no_volume_are_refused(tmp_path, changes, error, said):
+def test_slices_that_make_no_volume_are_refused(tmp_path, changes, error, said, series):
     with pytest.raises(error, match=said) as caught:
         read_volume(series(tmp_path / "ct", **changes))
     assert "\n" not in str(caught.value)
 
 
-def test_a_compression_without_decoder_is_named(tmp_path):
-    folder = series(tmp_path / "ct")
-    for path in folder.iterdir():
-        dataset = pydicom.dcmread(path)
-        dataset.PixelData = pydicom.encaps.encapsulate([dataset.PixelData])
-        dataset["PixelData"].is_undefined_length = True
-        dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
-        dataset.save_as(path)
-    with pytest.raises(InputFileError, match=r"JPEG-LS Lossless .*no decoder is installed; install pylibjpeg"):
-        read_volume(folder)
-
-
-def test_an_inverted_display_leaves_the_values_and_says_so(tmp_path):
+def test_an_inverted_display_leaves_the_values_and_says_so(tmp_path, series):
     volume = read_volume(series(tmp_path / "ct", PhotometricInterpretation="MONOCHROME1"))
     assert volume.array[0, 0, 0] == -1000
     assert "MONOCHROME1" in volume.source["warnings"][0]
 
 
-def test_a_cut_off_slice_is_named(tmp_path):
+def test_a_cut_off_slice_is_named(tmp_path, series):
     folder = series(tmp_path / "ct")
     (folder / "88").write_bytes((folder / "88").read_bytes()[:-10])
     with pytest.raises(InputFileError, match="88 is cut off or damaged"):
         read_volume(folder)
 
 
-def test_a_damaged_header_beside_the_series_is_not_passed_over(tmp_path):
+def test_a_damaged_header_beside_the_series_is_not_passed_over(tmp_path, series):
     folder = series(tmp_path / "ct")
     (folder / "99.dcm").write_bytes(b"rubbish")
     with pytest.raises(InputFileError, match=r"1 DICOM files are damaged \(99\.dcm\)"):
         read_volume(folder)
 
 
-def test_other_files_in_the_folder_do_not_matter(tmp_path):
+def test_other_files_in_the_folder_do_not_matter(tmp_path, series):
     folder = series(tmp_path / "ct")
     (folder / "LICENSE").write_text("free")
     (folder / "empty").touch()
@@ -280,14 +191,14 @@ def test_a_folder_without_dicom_says_what_it_wants(tmp_path):
         read_volume(tmp_path)
 
 
-def test_a_mask_of_a_series_lies_on_it(tmp_path):
+def test_a_mask_of_a_series_lies_on_it(tmp_path, series):
     image = read_volume(series(tmp_path / "ct"))
     write_mask(tmp_path / "mask.nii.gz", image.with_array(image.array > -800), like=image)
     mask = read_volume(tmp_path / "mask.nii.gz")
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-5)
 
 
-def test_the_description_lists_every_series_with_its_problem_and_no_patient(tmp_path):
+def test_the_description_lists_every_series_with_its_problem_and_no_patient(tmp_path, series):
     series(tmp_path / "study" / "a")
     series(tmp_path / "study" / "b", depths=(0, 2, 6, 8), SeriesInstanceUID=OTHER_SERIES, SeriesNumber=2)
     facts = describe(tmp_path / "study")
@@ -298,7 +209,7 @@ def test_the_description_lists_every_series_with_its_problem_and_no_patient(tmp_
     assert not facts["usable"]
 
 
-def test_a_patient_is_not_remembered_in_the_volume(tmp_path):
+def test_a_patient_is_not_remembered_in_the_volume(tmp_path, series):
     volume = read_volume(series(tmp_path / "ct"))
     assert isinstance(volume, Volume)
     assert "Nobody" not in str(volume.source)

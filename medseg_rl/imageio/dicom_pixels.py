@@ -1,0 +1,106 @@
+"""Decodes the slices of a DICOM series into one array of real values, within what its files can hold.
+
+Where the array lies is not its business.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from medseg_rl.errors import InputFileError
+from medseg_rl.imageio.dicom_series import Series, Slice
+from medseg_rl.imageio.dicom_slices import check_inflated
+from medseg_rl.imageio.limits import MAX_VOXELS, times
+
+MOST_PIXELS = 1 << 26  # of one plane: 8192 x 8192
+MOST_COMPRESSED = 5000  # no codec packs a plane, even an empty one with its header, by more than this
+
+
+def read_stack(path: Path, series: Series, float_type: type[np.floating[Any]]) -> npt.NDArray[Any]:
+    """Rescaled values (column, row, slice): integers where the rescaling keeps them whole, `float_type` otherwise.
+
+    `path` is what the user gave. Raises InputFileError: cut off, damaged, or more voxels than can be.
+    """
+    columns, rows, count = series.shape
+    if columns * rows * count > MAX_VOXELS or columns * rows > MOST_PIXELS:
+        raise InputFileError(f"{path} holds {times(series.shape)} voxels, more than can be worked on; crop it")
+    array: npt.NDArray[Any] | None = None
+    for k, item, stored in _stored(series):
+        values = _rescaled(item, stored, float_type)
+        if array is None:  # after the first slice was decoded, so that a lying header takes no memory
+            array = np.empty(series.shape, dtype=values.dtype)
+        elif np.result_type(array.dtype, values.dtype) != array.dtype:
+            array = array.astype(np.result_type(array.dtype, values.dtype))
+        array[:, :, k] = values.T
+    assert array is not None  # a series has slices
+    return array.astype(float_type, copy=False) if array.dtype.kind == "f" else array
+
+
+def _stored(series: Series) -> Iterator[tuple[int, Slice, npt.NDArray[Any]]]:
+    """Place, slice and stored values (row, column) of every slice, file by file."""
+    by_file: dict[Path, list[tuple[int, Slice]]] = defaultdict(list)
+    for k, item in enumerate(series.slices):
+        by_file[item.path].append((k, item))
+    for path, items in by_file.items():
+        items.sort(key=lambda pair: pair[1].frame or 0)
+        _check_promise(path, items[0][1])
+        frames = _decoded(path, [item.frame or 0 for _, item in items])
+        for (k, item), stored in zip(items, frames, strict=True):
+            if stored.shape != item.size[::-1]:
+                raise InputFileError(f"{path} says {item.size[::-1]} pixels but holds {stored.shape}; get it again")
+            yield k, item, stored
+
+
+def _check_promise(path: Path, item: Slice) -> None:
+    """Raises InputFileError, before any memory is taken, where the header promises more than the file can hold."""
+    frames = int(item.header.get("NumberOfFrames") or 1)
+    needed = item.size[0] * item.size[1] * frames * int(item.header.get("BitsAllocated") or 16) // 8
+    syntax = UID(str(item.header.file_meta.get("TransferSyntaxUID", "")))
+    packed = syntax.is_compressed or syntax == DeflatedExplicitVRLittleEndian
+    size = path.stat().st_size
+    if needed > size * (MOST_COMPRESSED if packed else 1):
+        raise InputFileError(
+            f"{path} is cut off or damaged: its {times((*item.size, frames))} pixels need {needed} bytes, the file has"
+            f" {size}; get it again"
+        )
+
+
+def _decoded(path: Path, frames: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
+    """The stored values of those frames, in ascending order."""
+    found = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # padding behind the pixels, odd values in unused tags
+        try:
+            source: Any = path
+            if pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+                check_inflated(path)
+                source = pydicom.dcmread(path)
+            for stored in iter_pixels(source, indices=frames):
+                found += 1
+                yield stored
+        except InputFileError:
+            raise
+        except Exception as error:  # decoders raise whatever they like
+            said = " ".join(str(error).split())[:200]
+            raise InputFileError(f"{path} is cut off or damaged: {said}; get it again") from error
+    if found < len(frames):
+        raise InputFileError(f"{path} is cut off: it holds {found} of {len(frames)} frames; get it again")
+
+
+def _rescaled(item: Slice, stored: npt.NDArray[Any], float_type: type[np.floating[Any]]) -> npt.NDArray[Any]:
+    """int16 or int32 where the slope is 1 and the intercept whole, `float_type` otherwise."""
+    if item.slope == 1 and item.intercept.is_integer() and stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
+        whole = np.asarray(stored, dtype=np.int32) + np.int32(item.intercept)
+        narrow = whole.min() >= -32768 and whole.max() <= 32767
+        return whole.astype(np.int16) if narrow else whole
+    return (np.asarray(stored, dtype=np.float64) * item.slope + item.intercept).astype(float_type)

@@ -1,0 +1,249 @@
+"""What the header of a DICOM image file says of its planes: one of a plain file, one a frame of a multi-frame one.
+
+Judges nothing and decodes no pixel. No name or number of a patient is kept.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from medseg_rl.errors import InputFileError
+from medseg_rl.volume import FloatArray
+
+SEGMENTATION_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "DICOM SEG",
+    "1.2.840.10008.5.1.4.1.1.66.5": "DICOM surface segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "DICOM label map SEG",
+    "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
+}
+PLAIN, MULTI_FRAME, UNPLACED = "image", "multi-frame image", "image without position"
+SPLITTING_TAGS = (
+    *("AcquisitionNumber", "TemporalPositionIdentifier", "EchoTime", "EchoNumbers", "InversionTime", "TriggerTime"),
+    *("DiffusionBValue", "StackID", "ImageType", "AcquisitionDate", "AcquisitionTime", "ContentTime"),
+)
+IMAGE_TAGS = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "InstanceNumber"),
+    *("Modality", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "ImageOrientationPatient"),
+    *("ImagePositionPatient", "PhotometricInterpretation", "SamplesPerPixel", "BitsAllocated", "RescaleSlope"),
+    *("RescaleIntercept", "RescaleType", "ModalityLUTSequence", "WindowCenter", "WindowWidth"),
+)
+PET_TAGS = (
+    *("Units", "SUVType", "CorrectedImage", "DecayCorrection", "PatientWeight", "SeriesDate", "SeriesTime"),
+    "RadiopharmaceuticalInformationSequence",
+)
+TAGS = (*SPLITTING_TAGS, *IMAGE_TAGS, *PET_TAGS)
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+FRAME_VALUES = {  # the functional group in which a frame says each of these
+    "PixelSpacing": "PixelMeasuresSequence",
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "WindowCenter": "FrameVOILUTSequence",
+    "WindowWidth": "FrameVOILUTSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+    "RescaleType": "PixelValueTransformationSequence",
+}
+FRAME_TAGS = {  # where a frame says what a plain file says: the functional group, and its name there
+    "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
+    "TemporalPositionIdentifier": (("FrameContentSequence", "TemporalPositionIndex"),),
+    "StackID": (("FrameContentSequence", "StackID"),),
+    "AcquisitionTime": (("FrameContentSequence", "FrameAcquisitionDateTime"),),
+    "EchoTime": (("MREchoSequence", "EffectiveEchoTime"),),
+    "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"),),
+    "TriggerTime": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
+    "ImageType": tuple((f"{kind}ImageFrameTypeSequence", "FrameType") for kind in ("MR", "CT", "PET")),
+    "InstanceNumber": (("UnassignedPerFrameConvertedAttributesSequence", "InstanceNumber"),),
+}
+SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
+FARTHEST_MM = 1e6  # no image lies a kilometre from the origin; such a position is an error, and sums would overflow
+MOST_INFLATED = 1 << 30  # bytes that a deflated file may unpack to
+META_START = 132 + 12  # preamble, "DICM" and the element that holds the length of the file meta information
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """One plane. Positions and directions in LPS millimetres; `spacing`: between columns, between rows.
+
+    `header`: of the file, which frames share. `frame`: from 0 in a multi-frame file, None in a plain one.
+    `tags`: what may set this plane apart from others at its place. `slope`, `intercept`: from stored to real values.
+    """
+
+    path: Path
+    kind: str  # PLAIN, MULTI_FRAME, UNPLACED, or a name of SEGMENTATION_CLASSES
+    header: pydicom.Dataset
+    frame: int | None = None
+    size: tuple[int, int] = (0, 0)  # columns, rows
+    spacing: tuple[float, float] = (0.0, 0.0)
+    position: FloatArray = field(default_factory=lambda: np.zeros(3))
+    directions: FloatArray = field(default_factory=lambda: np.zeros((2, 3)))
+    slope: float = 1.0
+    intercept: float = 0.0
+    value_type: str = ""  # Rescale Type, such as "HU"
+    window: tuple[float, float] | None = None  # width, level
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def normal(self) -> FloatArray:
+        """Unit vector across the slice."""
+        return np.cross(self.directions[0], self.directions[1])
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it lies somewhere and can be a slice of a volume."""
+        return self.kind in (PLAIN, MULTI_FRAME)
+
+    @property
+    def name(self) -> str:
+        """How a message for the screen calls it."""
+        return self.path.name if self.frame is None else f"frame {self.frame + 1} of {self.path.name}"
+
+    def lies_like(self, other: Slice) -> bool:
+        """Whether the two, of one series and kind, can be slices of one grid."""
+        return self.is_parallel(other) and np.allclose(self.spacing, other.spacing, rtol=1e-4)
+
+    def is_parallel(self, other: Slice) -> bool:
+        """Whether rows and columns run the same way."""
+        return float(np.abs(self.directions - other.directions).max()) < SAME_DIRECTION
+
+
+def slices_of(path: Path) -> tuple[Slice, ...] | None:
+    """The planes of a file; None when it is not DICOM, or nothing that is listed (a directory file, a report).
+
+    A damaged header raises whatever the parser raises.
+    """
+    with path.open("rb") as stream:
+        if stream.read(132)[128:] != b"DICM":
+            return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # values that break the rules of their type, in tags that are not used
+        header = read_header(path, TAGS)
+        sop_class = str(header.get("SOPClassUID", ""))
+        if sop_class in SEGMENTATION_CLASSES:
+            return (Slice(path, SEGMENTATION_CLASSES[sop_class], header),)
+        if "Rows" not in header or "Columns" not in header:
+            return None
+        placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient")
+        if int(header.get("NumberOfFrames") or 1) == 1 and placed:
+            return (_plain_slice(path, header),)
+        header = read_header(path, (*TAGS, *GROUPS))
+        if header.get(GROUPS[1]):
+            return tuple(_frames(path, header))
+        return (Slice(path, UNPLACED, header, size=(int(header.Columns), int(header.Rows))),)
+
+
+def read_header(path: Path, tags: tuple[str, ...]) -> pydicom.Dataset:
+    """The named tags before the pixels. Raises InputFileError where a deflated file unpacks to too much."""
+    check_inflated(path)
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+    for tag in list(header.keys()):  # a value that breaks the rules of its type counts as missing
+        try:
+            header[tag]
+        except Exception:  # its parser raises whatever it likes
+            del header[tag]
+    return header
+
+
+def check_inflated(path: Path) -> None:
+    """Raises InputFileError where a deflated file unpacks to more than MOST_INFLATED; keeps nothing of it meanwhile."""
+    meta = pydicom.filereader.read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as stream:
+        stream.seek(META_START + int(meta.FileMetaInformationGroupLength))
+        while packed := stream.read(1 << 16):
+            while packed:
+                size += len(unpacker.decompress(packed, 1 << 22))
+                packed = unpacker.unconsumed_tail
+                if size > MOST_INFLATED:
+                    raise InputFileError(f"{path} unpacks to more than {MOST_INFLATED >> 20} MiB; get the file again")
+
+
+def _plain_slice(path: Path, header: pydicom.Dataset) -> Slice:
+    values = {name: header.get(name) for name in IMAGE_TAGS}
+    tags = {name: str(header.get(name, "")) for name in SPLITTING_TAGS}
+    return _slice(path, PLAIN, header, None, values, tags)
+
+
+def _frames(path: Path, header: pydicom.Dataset) -> Iterator[Slice]:
+    per_frame = header[GROUPS[1]].value
+    shared = next(iter(header.get(GROUPS[0]) or ()), pydicom.Dataset())
+    if len(per_frame) != int(header.get("NumberOfFrames") or 1):
+        raise ValueError(f"{len(per_frame)} of {header.get('NumberOfFrames')} frames are described")
+    for number, own in enumerate(per_frame):
+        values = {name: _group(own, shared, group).get(name) for name, group in FRAME_VALUES.items()}
+        tags = {name: _frame_tag(own, shared, places) for name, places in FRAME_TAGS.items()}
+        if values["ImagePositionPatient"] and values["ImageOrientationPatient"]:
+            yield _slice(path, MULTI_FRAME, header, number, values, tags)
+        else:
+            yield Slice(path, UNPLACED, header, number, (int(header.Columns), int(header.Rows)), tags=tags)
+
+
+def _slice(
+    path: Path,
+    kind: str,
+    header: pydicom.Dataset,
+    frame: int | None,
+    values: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> Slice:
+    between_rows, between_columns = (float(s) for s in values["PixelSpacing"] or (0, 0))
+    position = np.array([float(p) for p in values["ImagePositionPatient"]]).reshape(3)
+    directions = np.array([float(d) for d in values["ImageOrientationPatient"]]).reshape(2, 3)
+    if not (np.abs(position).max() < FARTHEST_MM and np.abs(directions).max() < 10):  # NaN included
+        kind = UNPLACED
+    return Slice(
+        path,
+        kind,
+        header,
+        frame,
+        (int(header.Columns), int(header.Rows)),
+        (between_columns, between_rows),
+        position,
+        directions,
+        _number(values.get("RescaleSlope"), 1.0),
+        _number(values.get("RescaleIntercept"), 0.0),
+        str(values.get("RescaleType") or ""),
+        _window(values.get("WindowWidth"), values.get("WindowCenter")),
+        tags,
+    )
+
+
+def _group(own: pydicom.Dataset, shared: pydicom.Dataset, name: str) -> pydicom.Dataset:
+    """The functional group of a frame, else the one that all share, else an empty one."""
+    for holder in (own, shared):
+        items = holder.get(name)
+        if items:
+            found: pydicom.Dataset = items[0]
+            return found
+    return pydicom.Dataset()
+
+
+def _frame_tag(own: pydicom.Dataset, shared: pydicom.Dataset, places: tuple[tuple[str, str], ...]) -> str:
+    found = (_group(own, shared, group).get(name) for group, name in places)
+    return next((str(value) for value in found if value is not None), "")
+
+
+def _number(value: Any, otherwise: float) -> float:
+    return otherwise if value is None or value == "" else float(value)
+
+
+def _window(width: Any, level: Any) -> tuple[float, float] | None:
+    """The first window that a header offers; None where it has none that can be used."""
+    first = [
+        value[0] if isinstance(value, pydicom.multival.MultiValue) and value else value for value in (width, level)
+    ]
+    try:
+        pair = float(first[0]), float(first[1])
+    except (TypeError, ValueError):
+        return None
+    return pair if pair[0] >= 1 and np.isfinite(pair).all() else None
