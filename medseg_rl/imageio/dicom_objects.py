@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import pydicom
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+from pydicom.uid import ExplicitVRBigEndian
 
 from medseg_rl.errors import InputFileError, MedSegError
+from medseg_rl.imageio.dicom_slices import check_inflated
 
 ObjectKind = Literal["DICOM SEG", "RTSTRUCT"]
 LABEL_MAP_CLASS = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -24,10 +24,8 @@ OBJECT_CLASSES: dict[str, ObjectKind] = {
     LABEL_MAP_CLASS: "DICOM SEG",
     "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
 }
-MOST_INFLATED = 1 << 31  # bytes that a deflated object may unpack to
 LONGEST_NAME = 64  # bytes, of a segment or an ROI (LO: characters, but many readers count bytes)
 LONGEST_TEXT = 1024  # ST: of its description
-META_START = 132 + 12  # preamble, "DICM" and the element that holds the length of the file meta information
 
 
 def object_kind(path: Path) -> ObjectKind | None:
@@ -49,11 +47,8 @@ def object_kind(path: Path) -> ObjectKind | None:
 def open_object(path: Path) -> pydicom.Dataset:
     """The whole file. Raises InputFileError; use `readable` around everything that looks into the result."""
     with readable(path):
-        meta = pydicom.filereader.read_file_meta_info(path)
-        syntax = meta.get("TransferSyntaxUID")
-        if syntax == DeflatedExplicitVRLittleEndian:
-            _check_inflated(path, META_START + int(meta.FileMetaInformationGroupLength))
-        if syntax == ExplicitVRBigEndian:
+        check_inflated(path)
+        if pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID") == ExplicitVRBigEndian:
             raise InputFileError(f"{path} is stored big-endian, which was retired; export it again as little-endian")
         return pydicom.dcmread(path)
 
@@ -81,16 +76,3 @@ def short_name(name: str) -> str:
 def full_name(short: str, description: str) -> str:
     """The name that was shortened, or the short one where the description is about something else."""
     return description if description and short_name(description) == short else short
-
-
-def _check_inflated(path: Path, start: int) -> None:
-    """Unpacks once without keeping anything, so that a bomb is known before it goes off."""
-    unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    with path.open("rb") as stream:
-        stream.seek(start)
-        while packed := stream.read(1 << 16):
-            while packed:
-                size += len(unpacker.decompress(packed, 1 << 22))
-                packed = unpacker.unconsumed_tail
-                if size > MOST_INFLATED:
-                    raise InputFileError(f"{path} unpacks to more than {MOST_INFLATED >> 30} GiB; get the file again")

@@ -24,8 +24,8 @@ from medseg_rl.volume import FloatArray, Index, Volume
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 OFF_PLANE = 0.1  # of the smallest spacing: how far a frame may lie from the plane it is put into
-MOST_UNSEEN = 1 << 28  # voxels of planes without a frame; more need frames that account for them
-FRAMES_ACCOUNT_FOR = 64  # planes each
+MOST_UNSEEN = 1 << 27  # voxels that need no frames to account for them: 512 x 512 x 512
+ACCOUNTED = 64  # planes that each frame accounts for beyond that
 SAME_DIRECTION = 1e-3
 Plane = npt.NDArray[Any]
 
@@ -129,7 +129,7 @@ def grid_of(path: Path, frames: Frames, like: Volume | None, slices: FloatArray 
         places = np.rint((frames.positions - start) @ frames.normal / gap)
         off = np.linalg.norm(frames.positions - start - np.outer(places, step), axis=1).max()
         if off <= OFF_PLANE * min(*frames.spacing, gap):
-            return _checked(path, frames, start, step, places)
+            return _checked(path, frames, start, step, places, like)
     depths = np.unique(np.round(frames.positions @ frames.normal, 3))
     gaps = f"{np.diff(depths).min():.4g} to {np.diff(depths).max():.4g} mm apart" if len(depths) > 1 else "of no depth"
     way_out = "its image has other slices" if like else "give its image (--like)"
@@ -176,14 +176,17 @@ def _step_of(frames: Frames, like: Volume) -> FloatArray | None:
     return step
 
 
-def _checked(path: Path, frames: Frames, start: FloatArray, step: FloatArray, places: FloatArray) -> Grid:
+def _checked(
+    path: Path, frames: Frames, start: FloatArray, step: FloatArray, places: FloatArray, like: Volume | None
+) -> Grid:
     columns, rows = frames.size
     shape = (columns, rows, int(places.max()) + 1)
     voxels = math.prod(shape)
-    accounted = columns * rows * len(places) * FRAMES_ACCOUNT_FOR
-    if voxels > MAX_VOXELS or voxels > max(MOST_UNSEEN, accounted) or voxels == 0:
+    accounted = max(MOST_UNSEEN, columns * rows * len(places) * ACCOUNTED, 2 * like.array.size if like else 0)
+    if voxels > min(MAX_VOXELS, accounted) or voxels == 0:
         raise InputFileError(
-            f"{path} spans {columns} x {rows} x {shape[2]} voxels with {len(places)} frames; get it again or crop it"
+            f"{path} spans {columns} x {rows} x {shape[2]} voxels with {len(places)} frames; give its image (--like),"
+            " or get the file again"
         )
     affine = np.eye(4)
     affine[:3, :3] = np.column_stack([*(frames.directions * np.array(frames.spacing)[:, None]), step])

@@ -265,7 +265,6 @@ def _header(image: SourceImage, source: Source) -> pydicom.Dataset:
         setattr(header, name, source.uid(name))
     for name in NAMING:
         setattr(header, name, "")
-    header.Modality = str(source.header.get("Modality") or "OT")
     header.Columns, header.Rows = source.size
     return header
 

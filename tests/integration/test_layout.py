@@ -21,6 +21,8 @@ LIGHT = (
     "hints.robots",
     "history",
     "imageio",
+    "imageio.dicom_seg_writing, highdicom",
+    "imageio.rtstruct_writing",
     "interaction",
     "labels",
     "metrics",

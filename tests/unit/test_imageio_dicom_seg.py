@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.uid import RLELossless, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless, generate_uid
 
 from medseg_rl.errors import GeometryError, InputFileError, OutputError
 from medseg_rl.imageio import read_volume
@@ -274,6 +274,25 @@ def test_a_compressed_label_map_is_read(tmp_path, image):
     )
 
 
+def test_a_deflated_file_is_read_and_a_bomb_is_refused(tmp_path, image):
+    write(tmp_path / "a.dcm", drawn(image), like=image, form="LABELMAP")
+
+    def deflate(dataset: pydicom.Dataset) -> None:
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+    assert read(changed(tmp_path / "a.dcm", deflate)).voxels[7] == 18
+
+    def inflate(dataset: pydicom.Dataset) -> None:
+        dataset.PixelData = bytes(1 << 26)
+
+    content = changed(tmp_path / "a.dcm", inflate).read_bytes()
+    assert len(content) < 1 << 20
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medseg_rl.imageio.dicom_slices.MOST_INFLATED", 1 << 25)
+        with pytest.raises(InputFileError, match="unpacks to more than 32 MiB"):
+            read(tmp_path / "a.dcm")
+
+
 def test_padding_and_background_segments_are_background(tmp_path, image):
     write(tmp_path / "a.dcm", drawn(image).only([7]), like=image, form="LABELMAP")
 
@@ -297,6 +316,19 @@ def test_two_segments_that_claim_one_value_get_two_and_it_is_said(tmp_path, imag
     assert len(set(back.labels.values)) == 3
     assert "cannot have the value 9" in " ".join(back.warnings)
     assert sorted(back.voxels.values()) == sorted(drawn(image).voxels.values())
+
+
+def test_a_few_frames_do_not_claim_the_memory_for_a_mile(tmp_path, image):
+    write(tmp_path / "a.dcm", drawn(image).only([7]), like=image)
+
+    def move(dataset: pydicom.Dataset) -> None:
+        place = dataset.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0]
+        first = np.array(dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient)
+        step = np.array(place.ImagePositionPatient, float) - first.astype(float)
+        place.ImagePositionPatient = [f"{p:.9g}" for p in first.astype(float) + 4_000_000 * step]
+
+    with pytest.raises(InputFileError, match=r"spans 9 x 7 x 4000001 voxels with 2 frames"):
+        read(changed(tmp_path / "a.dcm", move))
 
 
 LIES = {
