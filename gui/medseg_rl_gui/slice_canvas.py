@@ -1,0 +1,194 @@
+"""The painted part of a slice view: a `ViewModel` on the screen, mouse, wheel and pen as `SlicePointer` values.
+
+Knows where things are and how they look, not what they are for. Caches the slice; repaints the changed box alone.
+"""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QPointF, Qt, Signal, SignalInstance
+from PySide6.QtGui import (
+    QContextMenuEvent,
+    QEnterEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QResizeEvent,
+    QTabletEvent,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from medseg_rl.volume import Box
+from medseg_rl_gui.slice_geometry import Placement, Plane, SliceGeometry
+from medseg_rl_gui.view_model import Button, Modifier, SlicePointer, ViewModel
+
+_BUTTONS = {
+    Qt.MouseButton.LeftButton: Button.LEFT,
+    Qt.MouseButton.MiddleButton: Button.MIDDLE,
+    Qt.MouseButton.RightButton: Button.RIGHT,
+}
+_MODIFIERS = {
+    Qt.KeyboardModifier.ShiftModifier: Modifier.SHIFT,
+    Qt.KeyboardModifier.ControlModifier: Modifier.CTRL,
+    Qt.KeyboardModifier.AltModifier: Modifier.ALT,
+}
+
+
+class SliceCanvas(QWidget):
+    """Paints one slice and says where the pointer is. Signals as those of `SliceView`."""
+
+    pressed = Signal(object)
+    moved = Signal(object)
+    released = Signal(object)
+    scrolled = Signal(object, int)
+    left = Signal()
+    menu_requested = Signal(object, object)
+    placement_changed = Signal()
+
+    def __init__(self, plane: Plane, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.plane: Plane = plane
+        self.model = ViewModel()
+        self.geometry_shown: SliceGeometry | None = None
+        self.placement: Placement | None = None
+        self._resting: QPointF | None = None
+        self._fitted = True
+        self.setMouseTracking(True)
+        self.setTabletTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setMinimumSize(80, 80)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+
+    def show_model(self, model: ViewModel, changed: Box | None = None) -> None:
+        """Paints another model; `changed` is the box written in place since."""
+        before, self.model = self.model, model
+        if model.image is None:
+            self.geometry_shown = self.placement = None
+        elif self.geometry_shown is None or before.image is not model.image or before.convention != model.convention:
+            self.geometry_shown = model.geometry(self.plane)
+            self.fit()
+        self.update()
+
+    # --- zoom and pan -------------------------------------------------------------------------------------------------
+
+    def fit(self) -> None:
+        """The whole slice in the middle, also when the view is resized later."""
+        if self.geometry_shown is not None:
+            self.place(Placement.fitting(self.geometry_shown, self._size))
+            self._fitted = True
+
+    def place(self, placement: Placement) -> None:
+        """Takes zoom and pan."""
+        self.placement, self._fitted = placement.resized(self._size), False
+        self.update()
+        self.placement_changed.emit()
+
+    @property
+    def _size(self) -> tuple[float, float]:
+        return float(self.width()), float(self.height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        if self.placement is None:
+            return
+        if self._fitted:
+            self.fit()
+        else:
+            self.place(self.placement.resized(self._size))
+
+    # --- painting -----------------------------------------------------------------------------------------------------
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        painter = QPainter(self)
+        painter.fillRect(event.rect(), Qt.GlobalColor.black)
+
+    # --- input --------------------------------------------------------------------------------------------------------
+
+    def pointer_now(self) -> SlicePointer | None:
+        """Where the pointer rests, on the slice shown now."""
+        return None if self._resting is None else self._pointer(self._resting)
+
+    def _pointer(
+        self,
+        position: QPointF,
+        button: Button | None = None,
+        held: Qt.MouseButton = Qt.MouseButton.NoButton,
+        modifiers: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier,
+        pressure: float = 1.0,
+    ) -> SlicePointer | None:
+        geometry, placement = self.geometry_shown, self.placement
+        if geometry is None or placement is None:
+            return None
+        screen, index = (position.x(), position.y()), self.model.slices[self.plane]
+        drawn = placement.to_plane(screen)
+        x, y, z = (float(v) for v in geometry.plane_to_world(drawn, index))
+        return SlicePointer(
+            plane=self.plane,
+            slice_index=index,
+            screen=screen,
+            world=(x, y, z),
+            index=geometry.voxel_at(drawn, index),
+            button=button,
+            held=frozenset(name for flag, name in _BUTTONS.items() if held & flag),
+            modifiers=frozenset(name for flag, name in _MODIFIERS.items() if modifiers & flag),
+            pressure=pressure,
+            scale=placement.scale,
+        )
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        self._send(self.pressed, event)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        self._send(self.pressed, event)  # the second of two quick clicks is a click like any other
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        self._send(self.released, event)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        self._send(self.moved, event)
+
+    def _send(self, signal: SignalInstance, event: QMouseEvent) -> None:
+        self._resting = event.position()
+        pressed_or_released = _BUTTONS.get(event.button())
+        if event.button() != Qt.MouseButton.NoButton and pressed_or_released is None:
+            return
+        pointer = self._pointer(event.position(), pressed_or_released, event.buttons(), event.modifiers())
+        if pointer is not None:
+            signal.emit(pointer)
+
+    def tabletEvent(self, event: QTabletEvent) -> None:  # noqa: N802
+        signals = {
+            QEvent.Type.TabletPress: self.pressed,
+            QEvent.Type.TabletMove: self.moved,
+            QEvent.Type.TabletRelease: self.released,
+        }
+        self._resting = event.position()
+        button = _BUTTONS.get(event.button())
+        pointer = self._pointer(event.position(), button, event.buttons(), event.modifiers(), event.pressure())
+        if pointer is not None and event.type() in signals:
+            signals[event.type()].emit(pointer)
+        event.accept()  # else Qt makes a mouse event of it as well
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        event.accept()
+        turned = event.angleDelta()
+        units = turned.y() or turned.x()  # Alt, and Shift on some systems, turn the wheel sideways
+        pointer = self._pointer(event.position(), None, event.buttons(), event.modifiers())
+        if pointer is not None and not pointer.held and units:
+            self.scrolled.emit(pointer, units)
+
+    def enterEvent(self, event: QEnterEvent) -> None:  # noqa: N802
+        self._resting = event.position()
+
+    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802
+        self._resting = None
+        self.update()
+        self.left.emit()
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:  # noqa: N802
+        if event.reason() == QContextMenuEvent.Reason.Mouse:
+            return  # the right button is a click
+        position = self._resting or QPointF(self.rect().center())
+        pointer = self._pointer(position)
+        if pointer is not None:
+            self.menu_requested.emit(pointer, self.mapToGlobal(position.toPoint()))

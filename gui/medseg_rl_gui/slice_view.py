@@ -1,0 +1,198 @@
+"""One pane of a plane: title bar, slice canvas and slice slider. It paints a `ViewModel` and emits what the user meant.
+
+Holds no session and decides nothing: what a press does is the controller's. Of its own it has zoom and pan alone.
+"""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QMouseEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QSlider, QSpinBox, QWidget
+
+from medseg_rl.volume import Box
+from medseg_rl_gui.slice_canvas import SliceCanvas
+from medseg_rl_gui.slice_geometry import Placement, Plane, SliceGeometry
+from medseg_rl_gui.view_model import SlicePointer, ViewModel
+
+
+class TitleBar(QFrame):
+    """The name of a view, its convention, and which slice it shows. A double-click asks to maximise or restore."""
+
+    maximise_requested = Signal()
+    slice_chosen = Signal(int)
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("viewTitle")
+        self.setAutoFillBackground(True)
+        self.name = QLabel(name)
+        font = self.name.font()
+        font.setBold(True)
+        self.name.setFont(font)
+        self.convention, self.count, self.position = QLabel(), QLabel(), QLabel()
+        self.spin = QSpinBox()
+        self.spin.setKeyboardTracking(False)
+        self.spin.setFrame(False)
+        self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.spin.setAccessibleName(self.tr("Slice number, {view}").format(view=name))
+        self.spin.valueChanged.connect(lambda number: self.slice_chosen.emit(number - 1))
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        row = QHBoxLayout(self)
+        row.setContentsMargins(6, 1, 6, 1)
+        row.setSpacing(8)
+        row.addWidget(self.name)
+        row.addWidget(self.convention)
+        row.addStretch(1)
+        row.addWidget(self.spin)
+        row.addWidget(self.count)
+        row.addWidget(self.position)
+        for label in (self.name, self.convention, self.position):
+            label.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        self.spin.hide()
+
+    def show_slice(self, geometry: SliceGeometry, index: int) -> None:
+        """The slice counter, from 1, the position of the slice and the convention, in words."""
+        locale = QLocale()
+        letter, distance = geometry.slice_position(index)
+        with QSignalBlocker(self.spin):
+            self.spin.setRange(1, geometry.slices)
+            self.spin.setValue(index + 1)
+        self.spin.show()
+        self.count.setText("/ " + locale.toString(geometry.slices))
+        self.position.setText(self.tr("{side} {mm} mm").format(side=letter, mm=locale.toString(distance, "f", 1)))
+        self.convention.setText(self.tr("R on left") if geometry.right_on_left else self.tr("R on right"))
+
+    def show_nothing(self) -> None:
+        """Without an image only the name stands."""
+        self.spin.hide()
+        for label in (self.convention, self.count, self.position):
+            label.clear()
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        if event.button() == Qt.MouseButton.LeftButton:
+            self.maximise_requested.emit()
+
+
+class SliceView(QFrame):
+    """A plane with its title and slider. `show_model` is the only way in, the signals are the only way out.
+
+    `pressed`, `moved`, `released`: a `SlicePointer`; moved without a button too. `scrolled`: a `SlicePointer` and the
+    wheel's eighths of a degree (120 a notch), never while a button is down. `left`: the pointer left. `slice_chosen`:
+    plane and slice index, by slider or spin box. `maximise_requested`: plane. `menu_requested`: a `SlicePointer` and
+    the global QPoint, by keyboard. `placement_changed`: zoom or pan changed; plane.
+    """
+
+    pressed = Signal(object)
+    moved = Signal(object)
+    released = Signal(object)
+    scrolled = Signal(object, int)
+    left = Signal(str)
+    slice_chosen = Signal(str, int)
+    maximise_requested = Signal(str)
+    menu_requested = Signal(object, object)
+    placement_changed = Signal(str)
+
+    def __init__(self, plane: Plane, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.plane: Plane = plane
+        self.name = {
+            "axial": self.tr("AXIAL"),
+            "coronal": self.tr("CORONAL"),
+            "sagittal": self.tr("SAGITTAL"),
+        }[plane]
+        self.title = TitleBar(self.name)
+        self.canvas = SliceCanvas(plane)
+        self.canvas.setAccessibleName(self.tr("Slice view, {view}").format(view=self.name))
+        self.slider = QSlider(Qt.Orientation.Vertical)
+        self.slider.setAccessibleName(self.tr("Slice, {view}").format(view=self.name))
+        self.slider.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.slider.setEnabled(False)
+        self._lay_out()
+        self._connect()
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(0)
+        grid.addWidget(self.title, 0, 0, 1, 2)
+        grid.addWidget(self.canvas, 1, 0)
+        grid.addWidget(self.slider, 1, 1)
+        grid.setRowStretch(1, 1)
+        grid.setColumnStretch(0, 1)
+
+    def _connect(self) -> None:
+        canvas, plane = self.canvas, self.plane
+        canvas.pressed.connect(self.pressed)
+        canvas.moved.connect(self.moved)
+        canvas.released.connect(self.released)
+        canvas.scrolled.connect(self.scrolled)
+        canvas.left.connect(lambda: self.left.emit(plane))
+        canvas.menu_requested.connect(self.menu_requested)
+        canvas.placement_changed.connect(lambda: self.placement_changed.emit(plane))
+        self.slider.valueChanged.connect(lambda index: self.slice_chosen.emit(plane, index))
+        self.title.slice_chosen.connect(lambda index: self.slice_chosen.emit(plane, index))
+        self.title.maximise_requested.connect(lambda: self.maximise_requested.emit(plane))
+
+    @property
+    def model(self) -> ViewModel:
+        """What is shown."""
+        return self.canvas.model
+
+    @property
+    def slice_index(self) -> int:
+        """The slice shown, from 0."""
+        return self.canvas.model.slices[self.plane]
+
+    def show_model(self, model: ViewModel, changed: Box | None = None) -> None:
+        """Paints another model. `changed`: the box of voxels written in place since, in label layers or proposal."""
+        self.canvas.show_model(model, changed)
+        if model.image is None:
+            self.title.show_nothing()
+            self.slider.setEnabled(False)
+            return
+        geometry, index = model.geometry(self.plane), model.slices[self.plane]
+        self.title.show_slice(geometry, index)
+        with QSignalBlocker(self.slider):
+            self.slider.setRange(0, geometry.slices - 1)
+            self.slider.setPageStep(5)
+            self.slider.setInvertedAppearance(geometry.forward < 0)  # right, anterior or superior is always on top
+            self.slider.setInvertedControls(geometry.forward < 0)
+            self.slider.setValue(index)
+        self.slider.setEnabled(True)
+
+    # --- zoom and pan, which the controller asks for ------------------------------------------------------------------
+
+    @property
+    def placement(self) -> Placement | None:
+        """Zoom and pan; None without an image."""
+        return self.canvas.placement
+
+    def place(self, placement: Placement) -> None:
+        """Takes zoom and pan from elsewhere, as a linked view does."""
+        self.canvas.place(placement)
+
+    def zoom(self, factor: float, pointer: SlicePointer | None = None) -> None:
+        """Zooms around a pointer, else around the middle."""
+        if self.canvas.placement is not None:
+            self.canvas.place(self.canvas.placement.zoomed(factor, None if pointer is None else pointer.screen))
+
+    def pan(self, dx: float, dy: float) -> None:
+        """Moves the image by device-independent pixels."""
+        if self.canvas.placement is not None:
+            self.canvas.place(self.canvas.placement.panned(dx, dy))
+
+    def fit(self) -> None:
+        """The whole slice in the middle of the view."""
+        self.canvas.fit()
+
+    def centre_on_crosshair(self) -> None:
+        """The crosshair in the middle of the view, at the zoom it has."""
+        model, placement = self.canvas.model, self.canvas.placement
+        if placement is not None and model.crosshair is not None:
+            self.canvas.place(placement.centred(model.geometry(self.plane).world_to_plane(model.crosshair)))
+
+    def pointer_now(self) -> SlicePointer | None:
+        """Where the pointer rests, on the slice shown now; None when it is elsewhere."""
+        return self.canvas.pointer_now()
