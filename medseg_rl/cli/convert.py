@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medseg_rl.cli.options import TimePointOption, TransformOption, check_mask_output
+from medseg_rl.cli.options import (
+    MissingOption,
+    SeriesOption,
+    TiltOption,
+    TimePointOption,
+    TransformOption,
+    UnitsOption,
+    check_mask_output,
+    series_choice,
+)
 from medseg_rl.cli.terminal import JsonOption, guarded, print_json, warn
 from medseg_rl.errors import OutputError
 
@@ -41,11 +50,12 @@ FlattenOption = Annotated[bool, typer.Option("--flatten", help="Where labels ove
 OrthonormaliseOption = Annotated[
     bool, typer.Option("--orthonormalise", help="Give MetaImage right-angled axes in place of sheared ones.")
 ]
+LabelmapOption = Annotated[bool, typer.Option("--labelmap", help="For DICOM SEG: one label map, values as they are.")]
+ArchiveOption = Annotated[
+    bool, typer.Option("--for-archive", help="For DICOM: copy the patient from the images; left out otherwise.")
+]
 NonfiniteOption = Annotated[
     float | None, typer.Option(help="Number in place of NaN and infinite voxels.", show_default=False)
-]
-SeriesOption = Annotated[
-    str | None, typer.Option(help="Series of a DICOM folder: number or UID, see `info`.", show_default=False)
 ]
 SmoothingOption = Annotated[int, typer.Option("--smooth", min=0, help="For meshes: passes of smoothing.")]
 TrianglesOption = Annotated[
@@ -71,8 +81,13 @@ def convert(
     threshold: ThresholdOption = None,
     flatten: FlattenOption = False,
     orthonormalise: OrthonormaliseOption = False,
+    labelmap: LabelmapOption = False,
+    for_archive: ArchiveOption = False,
     replace_nonfinite: NonfiniteOption = None,
     series: SeriesOption = None,
+    missing: MissingOption = "refuse",
+    tilt: TiltOption = "keep",
+    units: UnitsOption = "suv",
     time_point: TimePointOption = None,
     transform: TransformOption = None,
     smoothing: SmoothingOption = 0,
@@ -84,17 +99,19 @@ def convert(
     wants_mask = like or labels or values or threshold is not None or flatten or accept_shift or resample
     if take_as is None:
         take_as = "mask" if wants_mask or is_mesh or _is_segmentation(source, output) else "image"
+    slices: dict[str, Any] = {"series": series_choice(series), "missing": missing, "tilt": tilt, "units": units}
     if take_as == "image":
         choices = {"time_point": time_point, "prefer": transform, "replace_nonfinite": replace_nonfinite}
-        report = _convert_image(source, output, choices | {"series": _number(series)}, orthonormalise)
+        report = _convert_image(source, output, choices | slices, orthonormalise)
     else:
         choices = {"time_point": time_point, "prefer": transform, "threshold": threshold}
         choices |= {"accept_shift": accept_shift, "resample": resample}
-        segmentation, image = _read_mask(source, like, labels, values, choices)
+        segmentation, image = _read_mask(source, like, labels, values, choices, slices)
         if is_mesh:
             report = _write_mesh(output, segmentation, smoothing, triangles)
         else:
-            report = _write_mask(output, segmentation, image, flatten=flatten, orthonormalise=orthonormalise)
+            writing = {"flatten": flatten, "orthonormalise": orthonormalise, "deidentified": not for_archive}
+            report = _write_mask(output, segmentation, image, "LABELMAP" if labelmap else "BINARY", writing)
     if as_json:
         print_json(report)
     else:
@@ -112,10 +129,6 @@ def _check_output(output: Path, inputs: Sequence[Path]) -> bool:
     return True
 
 
-def _number(series: str | None) -> str | int | None:
-    return int(series) if series is not None and series.isdigit() else series
-
-
 def _is_segmentation(source: Path, output: Path) -> bool:
     from medseg_rl.imageio import holds_labels
     from medseg_rl.imageio.kinds import SEGMENTATION_KINDS, output_kind
@@ -124,12 +137,17 @@ def _is_segmentation(source: Path, output: Path) -> bool:
 
 
 def _read_mask(
-    source: Path, like: Path | None, labels: Path | None, values: Sequence[int] | None, choices: dict[str, Any]
+    source: Path,
+    like: Path | None,
+    labels: Path | None,
+    values: Sequence[int] | None,
+    choices: dict[str, Any],
+    slices: dict[str, Any],
 ) -> tuple[Segmentation, Volume]:
     """The segmentation, of `values` alone where given, and the image whose grid it is on."""
     from medseg_rl.imageio import read_label_table, read_segmentation, read_volume
 
-    image = read_volume(like) if like else None
+    image = read_volume(like, **slices) if like else None
     table = read_label_table(labels) if labels else None
     segmentation = read_segmentation(source, like=image, labels=table, **choices)
     if values:
@@ -140,11 +158,19 @@ def _read_mask(
     return segmentation, image or segmentation.grid
 
 
-def _write_mask(output: Path, segmentation: Segmentation, image: Volume, **choices: bool) -> dict[str, Any]:
+def _write_mask(
+    output: Path,
+    segmentation: Segmentation,
+    image: Volume,
+    form: Literal["BINARY", "LABELMAP"],
+    choices: dict[str, Any],
+) -> dict[str, Any]:
     from medseg_rl.imageio import write_segmentation
 
-    warnings = segmentation.warnings + write_segmentation(output, segmentation, like=image, **choices)
-    return _report(output, segmentation.grid, warnings) | {"labels": segmentation.facts()}
+    said = write_segmentation(output, segmentation, like=image, form=form, **choices)
+    if choices["flatten"]:
+        segmentation = type(segmentation).of_label_map(segmentation.flattened(), segmentation.labels)  # as written
+    return _report(output, segmentation.grid, segmentation.warnings + said) | {"labels": segmentation.facts()}
 
 
 def _write_mesh(output: Path, segmentation: Segmentation, smoothing: int, triangles: int | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ What a file is, is decided by its content and not by its name. Label values are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -200,17 +200,31 @@ def write_mask(path: AnyPath, mask: Volume, *, like: Volume, orthonormalise: boo
 
 
 def write_segmentation(
-    path: AnyPath, segmentation: Segmentation, *, like: Volume, flatten: bool = False, orthonormalise: bool = False
+    path: AnyPath,
+    segmentation: Segmentation,
+    *,
+    like: Volume,
+    flatten: bool = False,
+    orthonormalise: bool = False,
+    form: Literal["BINARY", "LABELMAP"] = "BINARY",
+    deidentified: bool = True,
+    touched_by_model: Collection[int] = (),
+    provenance: Mapping[str, object] | None = None,
 ) -> list[str]:
     """Writes labels with their names and colours, as `write_mask` in all else; returns what the user should know.
 
-    Formats of a single label map get a table beside them where it says more than default names. `flatten`: whether
-    overlapping labels may be written to such a format, where the later one wins.
-    Raises GeometryError (another grid) and OutputError (overlap, shear, disk).
+    Formats of a single label map get a table beside them where it says more than default names. `flatten`: makes one
+    map of overlapping labels, where the later one wins; without it such a format refuses them. The rest is for DICOM,
+    where `like` must come from DICOM: `form` of a SEG (.dcm); `deidentified`: patient, dates and free text left out of
+    a SEG or RTSTRUCT (.rtstruct.dcm); `touched_by_model`: labels a model had a hand in; `provenance`: versions, hashes.
+    Raises GeometryError (another grid) and OutputError (overlap, shear, values, no DICOM image, disk).
     """
     from medseg_rl.imageio import segmentations
 
-    return segmentations.write(Path(path), segmentation, like=like, flatten=flatten, orthonormalise=orthonormalise)
+    told = {"deidentified": deidentified, "touched_by_model": touched_by_model, "provenance": provenance}
+    return segmentations.write(
+        Path(path), segmentation, like=like, flatten=flatten, orthonormalise=orthonormalise, form=form, **told
+    )
 
 
 def write_volume(path: AnyPath, volume: Volume, *, orthonormalise: bool = False) -> list[str]:

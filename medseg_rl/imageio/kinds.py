@@ -10,8 +10,8 @@ from medseg_rl.errors import InputFileError, OutputError
 
 READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz", ".dcm")
 OUTPUT_KINDS = {".nii": "NIfTI", ".nii.gz": "NIfTI", ".nrrd": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage"}
-OUTPUT_KINDS |= {".seg.nrrd": "SEG.NRRD"}
-SEGMENTATION_KINDS = ("SEG.NRRD",)  # these hold labels, never an image
+OUTPUT_KINDS |= {".seg.nrrd": "SEG.NRRD", ".dcm": "DICOM SEG", ".rtstruct.dcm": "RTSTRUCT"}
+SEGMENTATION_KINDS = ("SEG.NRRD", "DICOM SEG", "RTSTRUCT")  # these hold labels, never an image
 OUTPUT_SUFFIXES = tuple(OUTPUT_KINDS)
 GIPL_MAGIC = (b"\xef\xff\xe9\xb0", b"\x2a\xe3\x89\xb8")  # the two numbers of ITK, big-endian, at byte 252
 

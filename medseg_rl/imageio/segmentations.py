@@ -9,19 +9,22 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from medseg_rl.errors import GeometryError, InputFileError, OutputError
 from medseg_rl.imageio import label_tables
 from medseg_rl.imageio.atomic import atomic_path
-from medseg_rl.imageio.kinds import kind_of, output_kind, stem_of
+from medseg_rl.imageio.kinds import SEGMENTATION_KINDS, kind_of, output_kind, stem_of
 from medseg_rl.imageio.masks import as_label_map, geometry_line, narrowed, on_grid_of
 from medseg_rl.imageio.segment_table import TAGS
 from medseg_rl.labels import LabelMap
 from medseg_rl.segmentation import Segmentation, is_same_grid
 from medseg_rl.volume import Volume
+
+if TYPE_CHECKING:
+    from medseg_rl.imageio.dicom_objects import ObjectKind
 
 
 def table_beside(path: Path) -> Path:
@@ -42,7 +45,9 @@ def read(
 ) -> Segmentation:
     """See `imageio.read_segmentation`."""
     kind = kind_of(path)
-    if kind == "NRRD" and time_point is None and prefer is None:
+    if kind == "DICOM" and (found := object_kind(path)):
+        segmentation = _read_object(path, found, like, threshold)
+    elif kind == "NRRD" and time_point is None and prefer is None:
         segmentation = _read_nrrd(path, threshold)
     else:
         segmentation = _read_label_map(path, time_point=time_point, prefer=prefer, threshold=threshold)
@@ -66,7 +71,26 @@ def holds_labels(path: Path) -> bool:
 
         if "segment0_id" in read_promise(path, kind, layered=True).fields:
             return True
+    if kind == "DICOM" and object_kind(path):
+        return True
     return table_beside(path).is_file()
+
+
+def object_kind(path: Path) -> ObjectKind | None:
+    """Whether a DICOM file is a SEG or an RTSTRUCT."""
+    from medseg_rl.imageio import dicom_objects
+
+    return dicom_objects.object_kind(path)
+
+
+def _read_object(path: Path, kind: ObjectKind, like: Volume | None, threshold: float | None) -> Segmentation:
+    if kind == "RTSTRUCT":
+        from medseg_rl.imageio import rtstruct
+
+        return rtstruct.read(path, like=like)
+    from medseg_rl.imageio import dicom_seg
+
+    return dicom_seg.read(path, like=like, threshold=threshold)
 
 
 def _read_nrrd(path: Path, threshold: float | None) -> Segmentation:
@@ -132,18 +156,46 @@ def write(
     like: Volume,
     flatten: bool = False,
     orthonormalise: bool = False,
+    form: Literal["BINARY", "LABELMAP"] = "BINARY",
+    **told: Any,
 ) -> list[str]:
-    """See `imageio.write_segmentation`."""
+    """See `imageio.write_segmentation`; `told`: what a DICOM object says of patient, model and origin."""
     kind = output_kind(path)
     if not is_same_grid(segmentation.grid, like):
         raise GeometryError(
             f"the segmentation is {geometry_line(segmentation.grid)} but its image is {geometry_line(like)};"
             " resample the segmentation first"
         )
+    said: list[str] = []
+    if flatten or kind not in SEGMENTATION_KINDS or (kind == "DICOM SEG" and form == "LABELMAP"):
+        segmentation, said = _in_one_map(path, segmentation, flatten)
     if kind == "SEG.NRRD":
         _write_seg_nrrd(path, segmentation, like)
-        return []
-    return _write_single(path, segmentation, like, flatten, orthonormalise)
+    elif kind == "RTSTRUCT":
+        from medseg_rl.imageio import rtstruct_writing
+
+        said += rtstruct_writing.write(path, segmentation, like=like, **told)
+    elif kind == "DICOM SEG":
+        from medseg_rl.imageio import dicom_seg_writing
+
+        said += dicom_seg_writing.write(path, segmentation, like=like, form=form, **told)
+    else:
+        said += _write_with_table(path, segmentation, like, orthonormalise)
+    return said
+
+
+def _in_one_map(path: Path, segmentation: Segmentation, flatten: bool) -> tuple[Segmentation, list[str]]:
+    """For formats of one label map. Raises OutputError, with the count, where labels overlap and must not."""
+    if len(segmentation.layers) == 1:
+        return segmentation, []
+    lost = segmentation.overlap_voxels
+    if lost and not flatten:
+        raise OutputError(
+            f"cannot write {path}: {lost} voxels lie in more than one label, which a single label map cannot hold;"
+            " flatten it (--flatten: the later label wins), or write .seg.nrrd or a binary DICOM SEG"
+        )
+    said = [f"{lost} voxels lay in more than one label; the later label of the table has them now"] if lost else []
+    return Segmentation.of_label_map(segmentation.flattened(), segmentation.labels), said
 
 
 def _write_seg_nrrd(path: Path, segmentation: Segmentation, like: Volume) -> None:
@@ -152,27 +204,13 @@ def _write_seg_nrrd(path: Path, segmentation: Segmentation, like: Volume) -> Non
     itk.write_nrrd(path, segment_table.as_one_array(segmentation), like, segment_table.header_fields(segmentation))
 
 
-def _write_single(
-    path: Path, segmentation: Segmentation, like: Volume, flatten: bool, orthonormalise: bool
-) -> list[str]:
+def _write_with_table(path: Path, segmentation: Segmentation, like: Volume, orthonormalise: bool) -> list[str]:
     from medseg_rl.imageio import write_stored
 
-    said = []
-    if lost := segmentation.overlap_voxels:
-        if not flatten:
-            raise OutputError(
-                f"cannot write {path}: {lost} voxels lie in more than one label, which a single label map cannot hold;"
-                " flatten it (--flatten: the later label wins), or write .seg.nrrd or DICOM SEG"
-            )
-        said.append(f"{lost} voxels lay in more than one label; the later label of the table has them now")
-    array = narrowed(segmentation.flattened().array)
     beside = table_beside(path)
     with contextlib.ExitStack() as stack:
         if not label_tables.is_default(segmentation.labels) or beside.exists():  # an old table would name new values
             table = stack.enter_context(atomic_path(beside))
-            table.write_bytes(label_tables.table_content(beside, _in_one_layer(segmentation.labels)))
-        return said + write_stored(path, like.with_array(array), orthonormalise=orthonormalise)
-
-
-def _in_one_layer(table: LabelMap) -> LabelMap:
-    return LabelMap(tuple(replace(label, layer=0) for label in table.labels))
+            table.write_bytes(label_tables.table_content(beside, segmentation.labels))
+        array = narrowed(segmentation.grid.array)
+        return write_stored(path, like.with_array(array), orthonormalise=orthonormalise)
