@@ -1,0 +1,176 @@
+"""Compressed DICOM: the same voxels under every transfer syntax, damage in one line, a missing decoder by its name."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from medseg_rl.errors import InputFileError
+from medseg_rl.imageio import dicom_checks, dicom_slices, read_volume
+
+BY_PYDICOM = (JPEGLSLossless, JPEG2000Lossless, RLELossless)
+BY_GDCM = {JPEGLosslessSV1: "JPEGLosslessProcess14_1", JPEGLossless: "JPEGLosslessProcess14"}
+NATIVE = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+
+
+@pytest.fixture
+def smooth(dicom_file):
+    """Three slices large and smooth enough for every codec, with values over the whole range of CT."""
+
+    def build(folder, depths=(0, 2, 4), **changes):
+        y, x = np.mgrid[0:40, 0:48]
+        for n, z in enumerate(depths):
+            stored = np.rint(1500 * np.sin(x / 9 + n) + 1400 * np.cos(y / 7)).astype(np.int16)
+            dicom_file(folder / f"{n}", z, n, stored, **changes)
+        return folder
+
+    return build
+
+
+def compress(path, syntax):
+    """Rewrites a file under another transfer syntax."""
+    if syntax in BY_GDCM:
+        gdcm = pytest.importorskip("gdcm")
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, BY_GDCM[syntax])))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFile(reader.GetFile())
+        writer.SetFileName(str(path))
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        return
+    dataset = pydicom.dcmread(path)
+    if syntax in BY_PYDICOM:
+        dataset.compress(syntax, generate_instance_uid=False)
+        dataset.save_as(path)
+        return
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = dataset.pixel_array.astype(">i2").tobytes()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    pydicom.dcmwrite(
+        path,
+        dataset,
+        implicit_vr=syntax == ImplicitVRLittleEndian,
+        little_endian=syntax != ExplicitVRBigEndian,
+        force_encoding=True,
+    )
+
+
+@pytest.mark.parametrize("syntax", [*BY_PYDICOM, *BY_GDCM, *NATIVE], ids=lambda uid: uid.keyword)
+def test_every_lossless_transfer_syntax_gives_the_same_voxels(tmp_path, smooth, syntax):
+    folder = smooth(tmp_path / "ct")
+    plain = read_volume(folder)
+    for path in folder.iterdir():
+        compress(path, syntax)
+        assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == syntax
+    packed = read_volume(folder)
+    np.testing.assert_array_equal(packed.array, plain.array)
+    assert packed.array.dtype == np.int16
+    np.testing.assert_array_equal(packed.affine, plain.affine)
+
+
+@pytest.mark.parametrize("syntax", [*BY_PYDICOM, *BY_GDCM], ids=lambda uid: uid.keyword)
+def test_the_reader_of_itk_decodes_the_same_numbers(tmp_path, smooth, syntax):
+    folder = smooth(tmp_path / "ct")
+    for path in folder.iterdir():
+        compress(path, syntax)
+    other = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"{n}")))[0].T for n in range(3)], axis=-1)
+    np.testing.assert_array_equal(read_volume(folder).array, other)
+
+
+@pytest.mark.parametrize("syntax", [*BY_PYDICOM, *BY_GDCM], ids=lambda uid: uid.keyword)
+@pytest.mark.parametrize("damage", ["cut", "zeros"])
+def test_damaged_compressed_pixels_are_named_in_one_line_or_read_to_the_full_size(tmp_path, smooth, syntax, damage):
+    folder = smooth(tmp_path / "ct")
+    for path in folder.iterdir():
+        compress(path, syntax)
+    content = bytearray((folder / "1").read_bytes())
+    start = len(content) - 200
+    content[start:] = b"" if damage == "cut" else bytes(100) + content[start + 100 :]
+    (folder / "1").write_bytes(content)
+    said = refusal(folder)
+    if said:  # a codec may not notice changed bits
+        assert "1 is cut off or damaged" in said or "is a damaged DICOM file" in said
+        assert "\n" not in said
+    else:
+        assert damage == "zeros"
+        assert read_volume(folder).shape == (48, 40, 3)
+
+
+def refusal(folder):
+    """What reading is refused with; empty where it is not."""
+    try:
+        read_volume(folder)
+    except InputFileError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("syntax", "name"), [("1.2.840.10008.1.2.4.94", "JPIP Referenced"), ("1.2.840.10008.1.2.4.100", "MPEG2 Main")]
+)
+def test_a_compression_that_nothing_decodes_is_named(tmp_path, smooth, syntax, name):
+    folder = smooth(tmp_path / "ct")
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = pydicom.encaps.encapsulate([dataset.PixelData])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = UID(syntax)
+        dataset.save_as(path)
+    with pytest.raises(InputFileError, match=rf"compressed as {name}.*{syntax}.*no decoder is installed"):
+        read_volume(folder)
+
+
+def test_a_missing_decoder_is_named_with_the_extra_to_install(tmp_path, smooth, monkeypatch):
+    folder = smooth(tmp_path / "ct")
+    for path in folder.iterdir():
+        compress(path, JPEG2000Lossless)
+    monkeypatch.setattr(dicom_checks, "can_decode", lambda syntax: False)
+    with pytest.raises(InputFileError, match=r'JPEG 2000 .*pip install "medseg-rl\[dicom-codecs\]"'):
+        read_volume(folder)
+
+
+def test_a_deflated_bomb_is_refused_before_it_is_unpacked(tmp_path, smooth, monkeypatch):
+    folder = smooth(tmp_path / "ct")
+    for path in folder.iterdir():
+        compress(path, DeflatedExplicitVRLittleEndian)
+    monkeypatch.setattr(dicom_slices, "MOST_INFLATED", 2000)
+    with pytest.raises(InputFileError, match="is a damaged DICOM file"):
+        read_volume(folder)
+
+
+def test_a_compressed_file_cannot_promise_more_than_any_codec_packs(tmp_path, smooth):
+    folder = smooth(tmp_path / "ct")
+    for path in folder.iterdir():
+        compress(path, RLELossless)
+        dataset = pydicom.dcmread(path)
+        dataset.Rows = dataset.Columns = 8000
+        dataset.save_as(path)
+    with pytest.raises(InputFileError, match="cut off or damaged: its 8000 x 8000 x 1 pixels need 128000000 bytes"):
+        read_volume(folder)
+
+
+def test_decoders_do_not_come_with_the_reading_of_other_files():
+    import subprocess
+
+    code = "import sys, medseg_rl.imageio; print(sorted({'pydicom', 'gdcm', 'openjpeg'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
