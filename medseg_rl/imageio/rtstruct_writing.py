@@ -33,7 +33,7 @@ from medseg_rl.imageio.masks import geometry_line
 from medseg_rl.imageio.polygons import borders
 from medseg_rl.labels import Label
 from medseg_rl.segmentation import Segmentation, is_same_grid
-from medseg_rl.volume import FloatArray, Volume
+from medseg_rl.volume import Box, FloatArray, Volume
 
 STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, retired, which RTSTRUCT still asks for
 CONTOUR_DATA = Tag(0x30060050)
@@ -131,14 +131,15 @@ def _observation(number: int, label: Label) -> pydicom.Dataset:
 def _contours(segmentation: Segmentation, label: Label, planes: Planes) -> pydicom.Dataset:
     item = pydicom.Dataset()
     item.ROIDisplayColor, item.ReferencedROINumber = list(label.colour), label.value
-    layer = segmentation.layers[label.layer].array
-    contours = [
-        _contour(polygon, planes, k)
-        for k in range(layer.shape[2])
-        for polygon in borders(layer[:, :, k] == label.value)
-    ]
-    if contours:
-        item.ContourSequence = contours
+    mask = segmentation.mask_of(label.value)
+    box = Box.around_mask(mask)
+    if box is not None:
+        part = mask[box.slices]
+        item.ContourSequence = [
+            _contour(polygon + box.start[:2], planes, k)
+            for k in range(box.start[2], box.stop[2])
+            for polygon in borders(part[:, :, k - box.start[2]])
+        ]
     return item
 
 
