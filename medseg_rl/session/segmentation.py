@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
@@ -38,7 +39,7 @@ from medseg_rl.session.requests import done_again
 from medseg_rl.session.state import Change, LabelWork, Ledger, Proposal, union_of
 from medseg_rl.session.turns import click_turn, delete_click, forget_click, start_from, turn_input
 from medseg_rl.session.working import LazyRefiner, WorkingImage, box_in_file_order, index_in_file_order
-from medseg_rl.volume import Box, Volume
+from medseg_rl.volume import Box, Volume, content_hash
 
 MODEL = "model"
 Deltas = tuple[tuple[Hashable, BoxDelta], ...]
@@ -92,7 +93,23 @@ class SegmentationSession:
 
         return cls(read_volume(path), refiner, **options)
 
+    @classmethod
+    def open_saved(
+        cls, path: str | PathLike[str], image: Volume | None, refiner: Refiner | Callable[[], Refiner]
+    ) -> Self:
+        """A session as it was saved, its undo list included. `image`: what it is of; None takes it from the file, where
+        it was saved with the session. Raises InputFileError when the file is damaged or of another image.
+        """
+        from medseg_rl.session.saving import opened
+
+        return opened(cls, Path(path), image, refiner)
+
     # --- what there is ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def image_hash(self) -> str:
+        """SHA-256 of the voxels and affine of the image; computed once."""
+        return content_hash(self.image)
 
     @property
     def labels(self) -> LabelMap:
@@ -317,6 +334,15 @@ class SegmentationSession:
         narrow = np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values)))
         write_mask(path, self.image.with_array(self.label_map.astype(narrow)), like=self.image)
         return Path(path)
+
+    def save(self, path: str | PathLike[str], **options: Any) -> Path:
+        """Write everything but the image as a session file; `options` as for `medseg_rl.session.saving.save`.
+
+        Raises OutputError; an old file of that name is then as it was.
+        """
+        from medseg_rl.session.saving import save
+
+        return save(self, Path(path), **options)
 
     def warm_up(self) -> None:
         """Load the refiner and normalise the image now, so that the first click need not."""
