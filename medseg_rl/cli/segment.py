@@ -15,11 +15,16 @@ from medseg_rl.cli.options import (
     DeviceOption,
     ImageArgument,
     LabelOption,
+    MissingOption,
     OutputOption,
+    SeriesOption,
+    TiltOption,
     TimePointOption,
     TransformOption,
+    UnitsOption,
     check_mask_output,
     check_memory,
+    series_choice,
 )
 from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, progress, stop_if, warn
 from medseg_rl.errors import ClickError, InputFileError
@@ -60,6 +65,10 @@ def segment(
     ] = None,
     together: Annotated[bool, typer.Option("--together", help="All clicks in one turn, not one by one.")] = False,
     device: DeviceOption = "cpu",
+    series: SeriesOption = None,
+    missing: MissingOption = "refuse",
+    tilt: TiltOption = "keep",
+    units: UnitsOption = "suv",
     time_point: TimePointOption = None,
     transform: TransformOption = None,
     as_json: JsonOption = False,
@@ -71,7 +80,8 @@ def segment(
 
     mask_file = Path(start) if start not in (AUTOMATIC, EMPTY) else None
     check_mask_output(output, [image, clicks, *([mask_file] if mask_file else [])])
-    volume = read_volume(image, time_point=time_point, prefer=transform)
+    slices: dict[str, Any] = {"series": series_choice(series), "missing": missing, "tilt": tilt, "units": units}
+    volume = read_volume(image, time_point=time_point, prefer=transform, **slices)
     check_memory(image, volume)
     world_clicks = read_clicks(clicks)
     to_index(volume, world_clicks)  # refuses a click outside before anything slow begins
@@ -117,6 +127,10 @@ def predict(
     bundle: BundleOption = None,
     label: LabelOption = 1,
     device: DeviceOption = "cpu",
+    series: SeriesOption = None,
+    missing: MissingOption = "refuse",
+    tilt: TiltOption = "keep",
+    units: UnitsOption = "suv",
     time_point: TimePointOption = None,
     transform: TransformOption = None,
     as_json: JsonOption = False,
@@ -126,7 +140,8 @@ def predict(
     from medseg_rl.imageio import read_volume
 
     check_mask_output(output, [image])
-    volume = read_volume(image, time_point=time_point, prefer=transform)
+    slices: dict[str, Any] = {"series": series_choice(series), "missing": missing, "tilt": tilt, "units": units}
+    volume = read_volume(image, time_point=time_point, prefer=transform, **slices)
     check_memory(image, volume)
     model = load_bundle(bundle)
     warnings = _warn(volume, model)
