@@ -31,6 +31,14 @@ SYSTEM_PACKAGES = {
     "libz.so.1": "zlib1g",
 }
 MODULES = {"scikit-image": "skimage", "simpleitk": "SimpleITK", "connected-components-3d": "cc3d"}  # where names differ
+COMPRESSIONS = {  # transfer syntaxes by their common names
+    "JPEG": "1.2.840.10008.1.2.4.50",
+    "JPEG lossless": "1.2.840.10008.1.2.4.70",
+    "JPEG-LS": "1.2.840.10008.1.2.4.80",
+    "JPEG 2000": "1.2.840.10008.1.2.4.90",
+    "HTJ2K": "1.2.840.10008.1.2.4.201",
+    "RLE": "1.2.840.10008.1.2.5",
+}
 ENOUGH_MEMORY_GB = 4.0
 ENOUGH_DISK_GB = 1.0
 
@@ -80,7 +88,7 @@ def _packages() -> Iterator[Finding]:
         if "extra ==" in requirement:
             continue
         name = re.split(r"[ <>=!~;\[]", requirement, maxsplit=1)[0]
-        yield import_finding(name, MODULES.get(name.lower(), name))
+        yield import_finding(name, MODULES.get(name.lower(), name.replace("-", "_")))
 
 
 def import_finding(name: str, module: str) -> Finding:
@@ -154,6 +162,17 @@ def _bundles() -> Iterator[Finding]:
             yield Finding(f"bundle {name}", "lacking", str(error))
 
 
+def _decoders() -> Iterator[Finding]:
+    """Whether DICOM can be read under each compression that hospitals use."""
+    from medseg_rl.imageio.dicom_checks import CODECS, can_decode
+
+    lacking = [name for name, syntax in COMPRESSIONS.items() if not can_decode(syntax)]
+    says = f"{', '.join(name for name in COMPRESSIONS if name not in lacking)}"
+    if lacking:
+        says += f'; not {", ".join(lacking)}: pip install "{CODECS}"'
+    yield Finding("DICOM decoders", "note" if lacking else "ok", says)
+
+
 def _data() -> Iterator[Finding]:
     from medseg_rl.dataset import find_data_root
 
@@ -170,6 +189,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _memory,
     _disk,
     _samples,
+    _decoders,
     _bundles,
     _data,
 )
