@@ -25,7 +25,7 @@ INTERRUPTED = 130
 OUT_OF_MEMORY = 71
 EXIT_CODES = (
     "0 done, 1 refused or something lacking, 2 wrong use, 3 input file, 4 geometry, 5 click, 6 bundle or checkpoint, "
-    "7 output, 70 a defect of the program, 71 out of memory, 130 stopped with Ctrl-C"
+    "7 output, 8 a replay differs, 70 a defect of the program, 71 out of memory, 130 stopped with Ctrl-C"
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]

@@ -160,6 +160,15 @@ class CaseFolder:
         """What was noted: "image", "session"."""
         return _read_places(self.folder)
 
+    def set_journal_aside(self) -> None:
+        """Begin a new journal; the old one, which is damaged, stays beside it until the folder is cleared."""
+        self._close_journal()
+        with _told(self.folder):
+            for path in (self.lines, self.deltas):
+                if path.exists():
+                    path.replace(path.with_name(f"{path.name}.damaged"))
+            flush_folder(self.folder)
+
     def clear(self) -> None:
         """Remove everything but the lock. Once begun it is finished, if need be by the next who opens the folder."""
         if self.lines.exists():
@@ -220,4 +229,6 @@ def _told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot clear {folder}: {error.strerror or error}; remove it by hand") from None
+        raise OutputError(
+            f"cannot change {folder}: {error.strerror or error}; see to its rights and free space"
+        ) from None

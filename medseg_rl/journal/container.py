@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import re
 import struct
@@ -20,8 +19,8 @@ from medseg_rl.imageio.limits import DEFLATE_LIMIT
 Part = bytes | Callable[[], Iterable[bytes]]  # a callable gives the part piece by piece
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9]+)?(/[a-z0-9][a-z0-9_-]*(\.[a-z0-9]+)?)?")
+PACKED = re.compile(r"(^|/)array-")  # all else is stored as it is, so that it takes no more memory than its file
 MOST_PARTS = 4096
-MOST_JSON_BYTES = 2**28
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every part: when somebody worked is nobody's business
 FAST = 1  # the name of its attribute depends on the version of Python
 SHORTEST_HEADER = 30  # of a part in a zip
@@ -39,15 +38,15 @@ DAMAGED = (
 )  # fmt: skip  (what zipfile raises on damaged files)
 
 
-def write_container(path: Path, parts: Mapping[str, Part], *, stored: Iterable[str] = ()) -> None:
-    """Write the parts as one file, in one step. `stored`: those that are compressed already. Raises OutputError."""
-    plain = set(stored)
+def write_container(path: Path, parts: Mapping[str, Part]) -> None:
+    """Write the parts as one file, in one step; parts named array-* are compressed. Raises OutputError."""
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
         for name, part in parts.items():
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name for a part")
             info = zipfile.ZipInfo(name, EPOCH)
-            info.compress_type = zipfile.ZIP_STORED if name in plain else zipfile.ZIP_DEFLATED
+            packed = PACKED.search(name) is not None
+            info.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
             setattr(info, "compress_level" if hasattr(info, "compress_level") else "_compresslevel", FAST)
             with archive.open(info, "w", force_zip64=True) as handle:
                 for piece in (part,) if isinstance(part, bytes) else part():
@@ -61,7 +60,8 @@ class Container:
         self.path = path
         self._archive = archive
         self._parts = {info.filename: info for info in archive.infolist()}
-        self._check(path.stat().st_size)
+        self.file_bytes = path.stat().st_size
+        self._check()
 
     @classmethod
     @contextlib.contextmanager
@@ -96,35 +96,37 @@ class Container:
             raise InputFileError(f"the part {name} is missing; the file is damaged")
         return self._parts[name].file_size
 
-    def read(self, name: str, most: int) -> bytes:
-        """A part of at most that many bytes."""
-        with self.opened(name, most) as handle:
+    def read(self, name: str) -> bytes:
+        """A part that was stored as it is."""
+        with self.opened(name) as handle:
             content = handle.read(self.size(name))
         if len(content) != self.size(name):
             raise InputFileError(f"the part {name} is cut off; the file is damaged")
         return content
 
     @contextlib.contextmanager
-    def opened(self, name: str, most: int) -> Iterator[IO[bytes]]:
-        """A part of at most that many bytes, to be read piece by piece."""
-        if self.size(name) > most:
-            raise InputFileError(f"the part {name} claims {self.size(name)} bytes, more than {most}; it is not opened")
+    def opened(self, name: str, size: int | None = None) -> Iterator[IO[bytes]]:
+        """A part to be read piece by piece. `size`: what it must unpack to; without it one that was stored as it is."""
+        if size is None and self.size(name) > self.file_bytes:
+            raise InputFileError(f"the part {name} is packed, which no part of its kind is; it is not opened")
+        if size is not None and self.size(name) != size:
+            raise InputFileError(f"the part {name} has {self.size(name)} bytes, not {size}; the file is damaged")
         with self._archive.open(self._parts[name]) as handle:
             yield handle
 
     def json(self, name: str) -> Any:
         """A part as JSON."""
-        content = self.read(name, MOST_JSON_BYTES)
+        content = self.read(name)
         try:
             return json.loads(content)
         except (ValueError, RecursionError) as error:
             raise InputFileError(f"the part {name} is no JSON ({error}); the file is damaged") from None
 
-    def _check(self, file_bytes: int) -> None:
+    def _check(self) -> None:
         infos = sorted(self._archive.infolist(), key=lambda info: info.header_offset)
         if len(infos) > MOST_PARTS or len(self._parts) != len(infos):
             raise InputFileError(f"it holds {len(infos)} parts, too many or of one name; it is not opened")
-        ends = [*(info.header_offset for info in infos[1:]), file_bytes]
+        ends = [*(info.header_offset for info in infos[1:]), self.file_bytes]
         for info, end in zip(infos, ends, strict=True):
             if not NAME.fullmatch(info.filename):
                 raise InputFileError(f"a part has the name {info.filename[:60]!r}; it is not opened")
@@ -144,8 +146,3 @@ def json_part(content: Any) -> bytes:
 def in_pieces(handle: IO[bytes], size: int = 2**20) -> Iterator[bytes]:
     """What an open file still holds, piece by piece."""
     return iter(lambda: handle.read(size), b"")
-
-
-def in_memory(content: bytes) -> IO[bytes]:
-    """Bytes as an open file."""
-    return io.BytesIO(content)

@@ -8,11 +8,21 @@ from typing import Any
 from medseg_rl.errors import InputFileError
 
 FORMAT = "medseg session"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SESSION_ENDING = ".medseg"
 
-State = dict[str, Any]
-MIGRATIONS: Mapping[int, Callable[[State], State]] = {}  # version: brings a state of it to the next one
+Row = dict[str, Any]
+
+
+def _by_label(row: Row) -> Row:
+    """Version 1 counted what was written for all labels together; now the first that was worked on has it."""
+    if set(row) != {"labels", "works", "written"} or not row["written"]:
+        return row
+    return row | {"written": [[row["works"][0][0], row["written"]]]}
+
+
+# By version: what brings one stored value, a row of `values.py`, to the next version.
+MIGRATIONS: Mapping[int, Callable[[Row], Row]] = {1: _by_label}
 
 
 def checked_version(manifest: Any) -> int:
@@ -29,11 +39,13 @@ def checked_version(manifest: Any) -> int:
     return version
 
 
-def migrated(state: State, version: int) -> State:
-    """A stored state of an earlier version as one of the present version. Raises InputFileError."""
+def migrated(rows: Any, version: Any) -> list[Row]:
+    """Stored values (see `values.py`) of an earlier version as those of the present one. Raises InputFileError."""
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION or not isinstance(rows, list):
+        raise InputFileError(f"it holds values of version {version!r}, this program reads up to {FORMAT_VERSION}")
     try:
         for step in range(version, FORMAT_VERSION):
-            state = MIGRATIONS[step](state)
+            rows = [MIGRATIONS[step](row) for row in rows]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputFileError(f"a session of version {version} cannot be read ({error}); the file is damaged") from None
-    return state
+        raise InputFileError(f"its values of version {version} cannot be read ({error}); the file is damaged") from None
+    return list(rows)

@@ -59,7 +59,8 @@ def decoded_line(line: bytes) -> Line | None:
         content = json.loads(body + b"}")
     except (ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) else None
+    is_line = isinstance(content, dict) and isinstance(content.get("sequence", 0), int)
+    return content if is_line else None
 
 
 def read_journal(handle: IO[bytes]) -> JournalText:
@@ -132,6 +133,16 @@ class JournalWriter:
     def digest(self) -> str:
         """SHA-256 of all lines so far."""
         return self._digest.hexdigest()
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the lines and of the deltas so far."""
+        return self._lines.size, self._deltas.size
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of all deltas so far."""
+        return frozenset(self._stored)
 
     def append(self, lines: Iterable[bytes], deltas: Mapping[str, bytes], *, durable: bool = True) -> None:
         """Write the deltas that are not there yet, then the lines, and wait for the disk unless not `durable`.

@@ -155,6 +155,19 @@ class ValueReader:
         return self._built[key]
 
 
+def expanded(value: Any) -> Any:
+    """A value as plain lists and tables, nothing shared: equal for two values that would be stored alike."""
+    if isinstance(value, BoxDelta):
+        return digest_of(packed(value))
+    if isinstance(value, Mapping):
+        return {key: expanded(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [expanded(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: expanded(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return value
+
+
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)

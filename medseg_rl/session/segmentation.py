@@ -73,6 +73,7 @@ class SegmentationSession:
         self.image = image
         self.config = config or InteractionConfig()
         self.version = 0
+        self.read_only = ""  # why nothing may change here, such as another window that has the case open
         self.history: UndoStack[Ledger] = UndoStack(undo_bytes)
         self.observers: list[SessionObserver] = list(observers)
         self._working = WorkingImage(image)
@@ -281,6 +282,7 @@ class SegmentationSession:
 
     def undo(self) -> Change | None:
         """Take the newest action back, bit for bit. None when there is none."""
+        self._check_not_read_only()
         entry = self.history.undo()
         if entry is None:
             return None
@@ -290,6 +292,7 @@ class SegmentationSession:
 
     def redo(self) -> Change | None:
         """Do the action undone last again, bit for bit. None when there is none."""
+        self._check_not_read_only()
         entry = self.history.redo()
         if entry is None:
             return None
@@ -421,10 +424,15 @@ class SegmentationSession:
         return UndoEntry(name, deltas, self._ledger, ledger, value, action, parameters or {})
 
     def _commit(self, entry: UndoEntry[Ledger], report: TurnReport | None = None) -> Change:
+        self._check_not_read_only()
         for key, delta in entry.deltas:
             self._arrays.write(key, delta)
         self.history.push(entry)
         return self._moved_to(entry, "do", report)
+
+    def _check_not_read_only(self) -> None:
+        if self.read_only:
+            raise MedSegError(f"nothing can be changed here: {self.read_only}")
 
     def _moved_to(self, entry: UndoEntry[Ledger], direction: Direction, report: TurnReport | None = None) -> Change:
         self._ledger = entry.before if direction == "undo" else entry.after

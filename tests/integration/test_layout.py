@@ -24,6 +24,7 @@ LIGHT = (
     "imageio.dicom_seg_writing, highdicom",
     "imageio.rtstruct_writing",
     "interaction",
+    "journal",
     "labels",
     "metrics",
     "preprocessing",
@@ -35,6 +36,8 @@ LIGHT = (
     "rlhf.store",
     "samples",
     "session",
+    "session.replay",
+    "session.safekeeping",
     "surface",
     "volume",
 )
@@ -81,6 +84,7 @@ def test_help_names_the_commands() -> None:
         "doctor",
         "demo",
         "feedback",
+        "replay",
     ):
         assert command in run.stdout
 

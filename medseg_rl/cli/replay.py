@@ -1,0 +1,101 @@
+"""`medseg-rl replay`: runs the journal of a saved session again, as it was stored or with the model computing anew."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from medseg_rl.cli.options import BundleOption, DeviceOption, TimePointOption, TransformOption
+from medseg_rl.cli.terminal import JsonOption, guarded, print_json, print_table
+from medseg_rl.errors import InputFileError
+
+if TYPE_CHECKING:
+    from medseg_rl.session.replay import Replay, StepComparison
+    from medseg_rl.volume import Volume
+
+STORED, RECOMPUTE = "stored", "recompute"
+DIFFERENT = 8  # exit code: the replay worked and found a difference
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command("replay")(replay)
+
+
+@guarded
+def replay(
+    session: Annotated[Path, typer.Argument(help="Saved session (.medseg) with its journal.", show_default=False)],
+    mode: Annotated[
+        Literal["stored", "recompute"],
+        typer.Option(help='"stored" applies the stored changes, "recompute" lets the model do its steps anew.'),
+    ] = STORED,
+    image: Annotated[
+        Path | None, typer.Option(help="Image of the session; the one it names unless given.", show_default=False)
+    ] = None,
+    bundle: BundleOption = None,
+    device: DeviceOption = "cpu",
+    time_point: TimePointOption = None,
+    transform: TransformOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay the journal of SESSION. Leaves with exit code 8 when something differs from what was saved."""
+    from medseg_rl.session.replay import replay_recomputed, replay_stored
+
+    if mode == STORED:
+        result = replay_stored(session)
+    else:
+        from medseg_rl.bundle import load_bundle
+
+        volume = _image(session, image, time_point, transform)
+        result = replay_recomputed(session, volume, lambda: load_bundle(bundle).refiner(device))
+    if as_json:
+        print_json(_report(session, mode, result))
+    else:
+        _print(session, mode, result)
+    if not result.is_identical:
+        raise typer.Exit(DIFFERENT)
+
+
+def _image(session: Path, given: Path | None, time_point: int | None, transform: Any) -> Volume | None:
+    """The image of a session; None where the session holds it itself. Raises InputFileError when it is not known."""
+    from medseg_rl.imageio import read_volume
+    from medseg_rl.session.session_file import describe_session
+
+    about = describe_session(session)
+    path = given or about.image_path
+    if path is None:
+        if about.has_voxels:
+            return None
+        raise InputFileError(f"{session} does not say where its image lies; give it with --image")
+    return read_volume(path, time_point=time_point, prefer=transform)
+
+
+def _report(session: Path, mode: str, result: Replay) -> dict[str, Any]:
+    return {
+        "session": session,
+        "mode": mode,
+        "steps": result.steps,
+        "identical": result.is_identical,
+        "differences": list(result.differences),
+        "recomputed": [asdict(step) for step in result.recomputed],
+    }
+
+
+def _print(session: Path, mode: str, result: Replay) -> None:
+    outcome = "identical to the saved session" if not result.differences else "; ".join(result.differences)
+    print(f"{session}: {result.steps} steps replayed from their stored changes, {outcome}")
+    if mode == RECOMPUTE:
+        apart = [step for step in result.recomputed if step.percent_voxels or step.error]
+        print(f"{len(result.recomputed)} steps of the model computed anew, {len(apart)} of them differ")
+        if apart:
+            print_table("", ("step", "action", "label", "mask voxels", "voxels", "hundredths"), [_row(s) for s in apart])
+
+
+def _row(step: StepComparison) -> tuple[str, ...]:
+    if step.error:
+        return str(step.sequence), step.action, str(step.label), step.error, "", ""
+    numbers = (step.mask_voxels, step.percent_voxels, step.largest_difference)
+    return str(step.sequence), step.action, str(step.label), *(str(n) for n in numbers)

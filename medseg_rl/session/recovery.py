@@ -1,0 +1,90 @@
+"""Puts a session back to where a crash left it: the newest readable generation, then every journalled step after it.
+
+Changes nothing in the folder of the case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medseg_rl.errors import InputFileError
+from medseg_rl.journal.case_folder import ACTION, OPENED, SAVED, VIEW, CaseFolder, bases_of
+from medseg_rl.journal.container import Container
+from medseg_rl.journal.lines import DeltaIndex
+from medseg_rl.session.session_file import SessionFile, describe_session, read_manifest, read_now
+from medseg_rl.session.steps import StepReader
+from medseg_rl.session.stored_state import put_into
+
+if TYPE_CHECKING:
+    from medseg_rl.session.segmentation import SegmentationSession
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """`sequence`: steps that were restored; `saved_sequence`: those of them that the user's own file holds.
+
+    `journal_is_whole`: whether the journal leads from its start to here. `notices`: what could not be read.
+    """
+
+    sequence: int
+    saved_sequence: int
+    view: dict[str, Any]
+    journal_is_whole: bool
+    notices: tuple[str, ...]
+
+
+def recovered(session: SegmentationSession, case: CaseFolder) -> Recovered:
+    """Puts the newest readable generation into the session, and does the steps after it again."""
+    text, notices = case.text(), []
+    if text.lost_bytes:
+        notices.append(f"the last {text.lost_bytes} bytes of the journal were cut off and are left out")
+    about, unreadable = _newest_readable(session, case)
+    notices += unreadable
+    reader, sequence = StepReader(session, DeltaIndex(case.deltas).delta), about.sequence
+    view, saved, whole = dict(about.view), 0, True
+    for line in text.lines:
+        if line.get("kind") in (SAVED, OPENED):
+            saved = int(line["sequence"])
+        if line.get("sequence", 0) < about.sequence or (line.get("kind") == ACTION and line["sequence"] <= sequence):
+            reader.skip(line)
+            continue
+        try:
+            reader.apply(line)
+        except InputFileError as error:
+            notices.append(f"{error}; what came after it could not be restored")
+            whole = False
+            break
+        sequence = int(line["sequence"]) if line.get("kind") == ACTION else sequence
+        if line.get("kind") == VIEW and isinstance(line.get("view"), dict):
+            view = line["view"]
+            session.active_label = line["active"] if line.get("active") in session.labels else session.active_label
+    last = max((line["sequence"] for line in text.lines if line.get("kind") == ACTION), default=sequence)
+    whole = whole and last == sequence and _is_readable(case.start)
+    return Recovered(sequence, saved, view, whole, tuple(notices))
+
+
+def _newest_readable(session: SegmentationSession, case: CaseFolder) -> tuple[SessionFile, list[str]]:
+    """Which generation the session now is, and what is to be said of those that could not be read."""
+    notices = []
+    for path in (*(path for _, path in bases_of(case.folder)), case.start):
+        try:
+            with Container.open(path) as container:
+                about = read_manifest(container)
+                state = read_now(container)
+        except InputFileError as error:
+            notices.append(f"an autosaved generation was passed over: {error}")
+            continue
+        about.image.check(session.image, session.image_hash)
+        put_into(session, state)
+        return about, notices
+    raise InputFileError(f"nothing of {case.folder.name} can be read; open the saved session instead")
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        describe_session(path)
+    except InputFileError:
+        return False
+    return True
