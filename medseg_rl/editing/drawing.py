@@ -15,7 +15,7 @@ from medseg_rl.editing.context import Edit, EditContext
 from medseg_rl.editing.grid import Mask, Plane, Point, in_box
 from medseg_rl.editing.outlines import box_between, lasso_mask
 from medseg_rl.editing.strokes import stroke_mask
-from medseg_rl.editing.threshold import Threshold, connected_to
+from medseg_rl.editing.threshold import Threshold, check_threshold, connected_to
 from medseg_rl.errors import EditError
 from medseg_rl.volume import Box
 
@@ -59,6 +59,7 @@ class Brush:
         object.__setattr__(self, "radius_mm", radius)
         as_plane_or_none(self.plane)
         as_flag(self.erase, "erase")
+        check_threshold(self.threshold)
 
     @property
     def name(self) -> str:
@@ -94,6 +95,7 @@ class Lasso:
                 raise EditError(f"a slice range has two ends, this one {len(ends)}")
             object.__setattr__(self, "slices_mm", ends)
         as_flag(self.erase, "erase")
+        check_threshold(self.threshold)
 
     @property
     def name(self) -> str:
@@ -125,6 +127,7 @@ class FillBox:
         object.__setattr__(self, "other_corner_mm", as_point(self.other_corner_mm, "corner of the box"))
         as_plane_or_none(self.plane)
         as_flag(self.erase, "erase")
+        check_threshold(self.threshold)
 
     @property
     def name(self) -> str:
@@ -153,8 +156,7 @@ class GrowRegion:
         object.__setattr__(self, "seed_mm", as_point(self.seed_mm, "seed"))
         radius = as_number(self.radius_mm, "radius to grow in mm", SMALLEST_RADIUS_MM, LARGEST_RADIUS_MM)
         object.__setattr__(self, "radius_mm", radius)
-        if not isinstance(self.threshold, Threshold):
-            raise EditError("growing from a seed needs a threshold")
+        check_threshold(self.threshold, needed=True)
 
     @property
     def name(self) -> str:

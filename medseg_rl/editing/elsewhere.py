@@ -101,7 +101,7 @@ class Combine:
 
     def __post_init__(self) -> None:
         if self.operator not in OPERATORS:
-            raise EditError(f"there is no operator {self.operator!r}; there are {', '.join(OPERATORS)}")
+            raise EditError(f"there is no operator {self.operator!r:.40}; there are {', '.join(OPERATORS)}")
         object.__setattr__(self, "other", as_whole(self.other, "other label", -(2**63), 2**64 - 1))
 
     @property

@@ -19,20 +19,23 @@ Numbers = npt.NDArray[Any]
 
 
 def numbered_islands(mask: Mask, order: AxisOrder) -> tuple[Numbers, npt.NDArray[np.int64]]:
-    """Number of the island of each voxel, 1 the largest, 0 outside; and the voxels (n) of each, descending."""
+    """Number of the island of each voxel, from 1 in no order of size, 0 outside; and the voxels (n) of each."""
     numbers = connected_components(order.apply(mask))
-    sizes = np.bincount(numbers.ravel(), minlength=1)[1:]
-    by_size = np.argsort(-sizes, kind="stable")
-    rank = np.zeros(len(sizes) + 1, numbers.dtype)
-    rank[by_size + 1] = np.arange(1, len(sizes) + 1)
-    return order.undo(rank[numbers]), sizes[by_size]
+    if not mask.any():
+        return order.undo(numbers), np.zeros(0, np.int64)
+    counts = cc3d.statistics(np.ascontiguousarray(numbers), no_slice_conversion=True)["voxel_counts"]
+    return order.undo(numbers), counts[1:].astype(np.int64)
+
+
+def by_size(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Numbers of the islands, the largest first, of equal ones the lower number first."""
+    return np.argsort(-sizes, kind="stable") + 1
 
 
 def largest_island(mask: Mask, order: AxisOrder) -> Mask:
     """The island with the most voxels."""
-    numbers, _ = numbered_islands(mask, order)
-    largest: Mask = numbers == 1
-    return largest
+    numbers, sizes = numbered_islands(mask, order)
+    return np.zeros_like(mask) if len(sizes) == 0 else numbers == by_size(sizes)[0]
 
 
 def island_at(mask: Mask, index: Index) -> Mask:
@@ -45,7 +48,7 @@ def island_at(mask: Mask, index: Index) -> Mask:
 def large_islands(mask: Mask, order: AxisOrder, voxels: float) -> Mask:
     """The islands of at least that many voxels."""
     numbers, sizes = numbered_islands(mask, order)
-    large: Mask = (numbers > 0) & (numbers <= np.count_nonzero(sizes >= voxels))
+    large: Mask = np.concatenate([[False], sizes >= voxels])[numbers]
     return large
 
 

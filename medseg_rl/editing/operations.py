@@ -64,7 +64,7 @@ def from_json(data: Mapping[str, Any]) -> Operation:
     kind = given.pop("operation", None)
     operation = OPERATIONS.get(kind) if isinstance(kind, str) else None
     if operation is None:
-        raise EditError(f"there is no operation {kind!r}; there are {', '.join(OPERATIONS)}")
+        raise EditError(f"there is no operation {kind!r:.40}; there are {', '.join(OPERATIONS)}")
     if isinstance(given.get("threshold"), Mapping):
         given["threshold"] = _made(Threshold, given["threshold"])
     made: Operation = _made(operation, given)

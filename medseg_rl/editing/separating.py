@@ -39,7 +39,7 @@ class Islands:
 
     def __post_init__(self) -> None:
         if self.action not in tuple(ISLAND_NAMES):
-            raise EditError(f"there is no island action {self.action!r}; there are {', '.join(ISLAND_NAMES)}")
+            raise EditError(f"there is no island action {self.action!r:.40}; there are {', '.join(ISLAND_NAMES)}")
         if self.action in ("keep_clicked", "remove_clicked"):
             object.__setattr__(self, "point_mm", as_point(self.point_mm, "click on the island"))
         if self.action == "remove_small":
@@ -100,5 +100,5 @@ class SplitIslands:
             return Edit.nothing("there is one island only; nothing to split")
         if count - 1 > MOST_PARTS:
             raise EditError(f"{count} islands are too many labels; remove small ones first, or split only larger ones")
-        parts = tuple(numbers == k for k in range(2, count + 1))
-        return Edit(box, mask & ((numbers < 2) | (numbers > count)), parts)
+        parts = tuple(numbers == number for number in islands.by_size(sizes)[1:count])
+        return Edit(box, mask & ~np.logical_or.reduce(parts), parts)

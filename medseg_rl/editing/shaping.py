@@ -62,7 +62,7 @@ class Smooth:
 
     def __post_init__(self) -> None:
         if self.method not in tuple(SMOOTHERS):
-            raise EditError(f"there is no smoothing {self.method!r}; there are {', '.join(SMOOTHERS)}")
+            raise EditError(f"there is no smoothing {self.method!r:.40}; there are {', '.join(SMOOTHERS)}")
         object.__setattr__(self, "radius_mm", as_number(self.radius_mm, "kernel in mm", 0.1, LARGEST_MM))
 
     @property
@@ -77,7 +77,7 @@ class Smooth:
             return Edit.nothing(EMPTY)
         if (note := too_small(context, self.radius_mm)) is not None:
             return Edit.nothing(note)
-        box = context.grid.with_room(tight, 2 * self.radius_mm)
+        box = context.grid.with_room(tight, self.radius_mm)
         return Edit(box, SMOOTHERS[self.method](context.inside(box), context.grid, self.radius_mm))
 
 

@@ -33,8 +33,13 @@ def opened(mask: Mask, grid: Grid, radius_mm: float) -> Mask:
 
 
 def closed(mask: Mask, grid: Grid, radius_mm: float) -> Mask:
-    """With what a ball of that radius cannot reach from outside: gaps and notches close, nothing is taken."""
-    return shrunk(grown(mask, grid, radius_mm), grid, radius_mm) | mask
+    """With what a ball of that radius cannot reach from outside: gaps and notches close, nothing is taken.
+
+    The ball may come from beyond the edge of the array, so that a mask does not close up with that edge.
+    """
+    room = [(n, n) for n in np.ceil(grid.reach(radius_mm)).astype(int) + 1]
+    near = grown(np.pad(mask, room), grid, radius_mm)
+    return shrunk(near, grid, radius_mm)[tuple(slice(n, -n) for n, _ in room)] | mask
 
 
 def median(mask: Mask, grid: Grid, radius_mm: float) -> Mask:

@@ -31,7 +31,8 @@ def stroke_mask(grid: Grid, points_mm: Sequence[Point], radius_mm: float, plane:
     """
     points, axis = on_one_slice(grid, points_mm, plane)
     reach = grid.reach(radius_mm, axis)
-    box = grid.box_between(points.min(axis=0) - reach, points.max(axis=0) + reach)
+    low, high = points.min(axis=0), points.max(axis=0)
+    box = grid.box_between(np.minimum(low - reach, grid.nearest(low)), np.maximum(high + reach, grid.nearest(high)))
     passed = _inside(path_voxels(grid, points), box)
     if box.voxels == 0:
         return box, np.zeros(box.shape, np.bool_)

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.editing.checks import as_flag, as_limit
-from medseg_rl.editing.grid import Grid, Mask, in_box
-from medseg_rl.editing.strokes import stroke_mask
+from medseg_rl.editing.grid import Mask, in_box
 from medseg_rl.errors import EditError
 from medseg_rl.volume import Box
 
@@ -40,9 +39,10 @@ class Threshold:
         return allowed & ~np.isnan(intensities) if intensities.dtype.kind == "f" else allowed
 
 
-def ball_around(grid: Grid, point_mm: tuple[float, float, float], radius_mm: float) -> tuple[Box, Mask]:
-    """The ball around a point, cut at the volume: its box, and True inside."""
-    return stroke_mask(grid, [point_mm], radius_mm)
+def check_threshold(value: Any, *, needed: bool = False) -> None:
+    """Raises EditError when it is no threshold; None passes unless one is needed."""
+    if not isinstance(value, Threshold) and (needed or value is not None):
+        raise EditError(f"a threshold has a lower and an upper bound; {value!r:.40} is none")
 
 
 def connected_to(allowed: Mask, box: Box, seed: tuple[int, int, int]) -> Mask:
