@@ -12,6 +12,7 @@ from pydicom.uid import UID
 
 from medseg_rl.errors import GeometryError, InputFileError, MedSegError
 from medseg_rl.imageio.dicom_series import SEGMENTATION_CLASSES, Series
+from medseg_rl.imageio.dicom_slices import syntax_of
 
 CODECS = "medseg-rl[dicom-codecs]"
 GREY = {"MONOCHROME1", "MONOCHROME2"}
@@ -41,7 +42,7 @@ def _content_problem(series: Series) -> MedSegError | None:
 
 
 def _decoder_problem(series: Series) -> MedSegError | None:
-    for syntax in sorted({str(s.header.file_meta.get("TransferSyntaxUID", "")) for s in series.slices}):
+    for syntax in sorted({syntax_of(s.header) for s in series.slices}):
         if not can_decode(syntax):
             return InputFileError(
                 f"{series.first.path.name} is compressed as {UID(syntax).name or 'nothing known'} ({syntax}), for which"

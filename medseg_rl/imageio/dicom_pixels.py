@@ -5,6 +5,7 @@ Where the array lies is not its business.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydicom
+from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
-from medseg_rl.errors import InputFileError
+from medseg_rl.errors import InputFileError, MedSegError
+from medseg_rl.imageio.dicom_codestream import stated_size
 from medseg_rl.imageio.dicom_series import Series, Slice
-from medseg_rl.imageio.dicom_slices import check_inflated
+from medseg_rl.imageio.dicom_slices import check_inflated, syntax_of
 from medseg_rl.imageio.limits import MAX_VOXELS, times
 
 MOST_PIXELS = 1 << 26  # of one plane: 8192 x 8192
@@ -54,7 +57,7 @@ def _stored(series: Series) -> Iterator[tuple[int, Slice, npt.NDArray[Any]]]:
     for path, items in by_file.items():
         items.sort(key=lambda pair: pair[1].frame or 0)
         _check_promise(path, items[0][1])
-        frames = _decoded(path, [item.frame or 0 for _, item in items])
+        frames = _decoded(path, [item.frame or 0 for _, item in items], items[0][1].size)
         for (k, item), stored in zip(items, frames, strict=True):
             if stored.shape != item.size[::-1]:
                 raise InputFileError(f"{path} says {item.size[::-1]} pixels but holds {stored.shape}; get it again")
@@ -65,7 +68,7 @@ def _check_promise(path: Path, item: Slice) -> None:
     """Raises InputFileError, before any memory is taken, where the header promises more than the file can hold."""
     frames = int(item.header.get("NumberOfFrames") or 1)
     needed = item.size[0] * item.size[1] * frames * int(item.header.get("BitsAllocated") or 16) // 8
-    syntax = UID(str(item.header.file_meta.get("TransferSyntaxUID", "")))
+    syntax = UID(syntax_of(item.header))
     packed = syntax.is_compressed or syntax == DeflatedExplicitVRLittleEndian
     size = path.stat().st_size
     if needed > size * (MOST_COMPRESSED if packed else 1):
@@ -75,26 +78,46 @@ def _check_promise(path: Path, item: Slice) -> None:
         )
 
 
-def _decoded(path: Path, frames: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
-    """The stored values of those frames, in ascending order."""
-    found = 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # padding behind the pixels, odd values in unused tags
-        try:
-            source: Any = path
-            if pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-                check_inflated(path)
-                source = pydicom.dcmread(path)
-            for stored in iter_pixels(source, indices=frames):
-                found += 1
-                yield stored
-        except InputFileError:
-            raise
-        except Exception as error:  # decoders raise whatever they like
-            said = " ".join(str(error).split())[:200]
-            raise InputFileError(f"{path} is cut off or damaged: {said}; get it again") from error
-    if found < len(frames):
-        raise InputFileError(f"{path} is cut off: it holds {found} of {len(frames)} frames; get it again")
+def _decoded(path: Path, frames: Sequence[int], size: tuple[int, int]) -> Iterator[npt.NDArray[Any]]:
+    """The stored values of those frames, in ascending order; `size` is what the header says: columns, rows."""
+    with _readable(path):
+        pixels = iter_pixels(_source(path, size), indices=frames)
+    for number in range(len(frames)):
+        with _readable(path):
+            stored = next(pixels, None)
+        if stored is None:
+            raise InputFileError(f"{path} is cut off: it holds {number} of {len(frames)} frames; get it again")
+        yield stored
+
+
+def _source(path: Path, size: tuple[int, int]) -> Path | pydicom.Dataset:
+    """The path, to read frame by frame where nothing is packed; else the file as a whole, checked."""
+    syntax = pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
+    if syntax == DeflatedExplicitVRLittleEndian:
+        check_inflated(path)
+        return pydicom.dcmread(path)
+    if not UID(syntax).is_compressed or syntax == RLELossless:
+        return path
+    dataset = pydicom.dcmread(path)
+    for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
+        stated = stated_size(frame)
+        if stated is not None and stated != size:
+            raise InputFileError(f"{path} says {times(size)} pixels but packs {times(stated)}; get it again")
+    return dataset
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns whatever a parser or decoder raises in the block into one line that names `path`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # padding behind the pixels, odd values in unused tags
+            yield
+    except MedSegError:
+        raise
+    except Exception as error:  # decoders raise whatever they like
+        said = " ".join(str(error).split())[:200]
+        raise InputFileError(f"{path} is cut off or damaged: {said}; get it again") from error
 
 
 def _rescaled(item: Slice, stored: npt.NDArray[Any], float_type: type[np.floating[Any]]) -> npt.NDArray[Any]:

@@ -133,7 +133,7 @@ def scan(
             if path.suffix.lower() == ".dcm":
                 damaged.append(path)
             continue
-        uid = str(found[0].header.get("SOPInstanceUID", path))
+        uid = str(found[0].header.get("SOPInstanceUID") or path)
         if uid not in seen:  # else the same image twice, under two names
             seen.add(uid)
             for item in found:

@@ -5,6 +5,7 @@ Judges nothing and decodes no pixel. No name or number of a patient is kept.
 
 from __future__ import annotations
 
+import re
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,7 @@ PET_TAGS = (
     *("Units", "SUVType", "CorrectedImage", "DecayCorrection", "PatientWeight", "SeriesDate", "SeriesTime"),
     "RadiopharmaceuticalInformationSequence",
 )
+COUNTS = ("Rows", "Columns", "NumberOfFrames", "BitsAllocated", "SamplesPerPixel")
 TAGS = (*SPLITTING_TAGS, *IMAGE_TAGS, *PET_TAGS)
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 FRAME_VALUES = {  # the functional group in which a frame says each of these
@@ -131,6 +133,8 @@ def slices_of(path: Path) -> tuple[Slice, ...] | None:
             return (Slice(path, SEGMENTATION_CLASSES[sop_class], header),)
         if "Rows" not in header or "Columns" not in header:
             return None
+        if not re.fullmatch(r"[0-9.]{1,64}", syntax_of(header)):
+            raise ValueError("no transfer syntax")
         placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient")
         if int(header.get("NumberOfFrames") or 1) == 1 and placed:
             return (_plain_slice(path, header),)
@@ -140,13 +144,19 @@ def slices_of(path: Path) -> tuple[Slice, ...] | None:
         return (Slice(path, UNPLACED, header, size=(int(header.Columns), int(header.Rows))),)
 
 
+def syntax_of(header: pydicom.Dataset) -> str:
+    """UID of the transfer syntax; empty where the file does not say."""
+    return str(header.file_meta.get("TransferSyntaxUID") or "")
+
+
 def read_header(path: Path, tags: tuple[str, ...]) -> pydicom.Dataset:
     """The named tags before the pixels. Raises InputFileError where a deflated file unpacks to too much."""
     check_inflated(path)
     header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
     for tag in list(header.keys()):  # a value that breaks the rules of its type counts as missing
         try:
-            header[tag]
+            if header[tag].keyword in COUNTS:
+                int(header[tag].value)
         except Exception:  # its parser raises whatever it likes
             del header[tag]
     return header

@@ -61,6 +61,8 @@ def units_of(series: Series, choice: UnitChoice = "suv") -> Units:
         factor, said = _suv_factor(series, header)
     except _Doubt as doubt:
         return Units("Bq/mL", note=f"PET values are Bq/mL; no SUV, because {doubt}")
+    except (ValueError, TypeError, ArithmeticError):  # of values that break the rules of their type
+        return Units("Bq/mL", note="PET values are Bq/mL; no SUV, because its tags cannot be understood")
     formula = f"{FORMULA}, {said}"
     return Units("SUVbw g/mL", factor, f"PET values were converted: {formula}", formula)
 

@@ -22,6 +22,7 @@ from pydicom.uid import (
 
 from medseg_rl.errors import InputFileError
 from medseg_rl.imageio import dicom_checks, dicom_slices, read_volume
+from medseg_rl.imageio.dicom_codestream import stated_size
 
 BY_PYDICOM = (JPEGLSLossless, JPEG2000Lossless, RLELossless)
 BY_GDCM = {JPEGLosslessSV1: "JPEGLosslessProcess14_1", JPEGLossless: "JPEGLosslessProcess14"}
@@ -96,6 +97,29 @@ def test_the_reader_of_itk_decodes_the_same_numbers(tmp_path, smooth, syntax):
     np.testing.assert_array_equal(read_volume(folder).array, other)
 
 
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless, *BY_GDCM], ids=lambda uid: uid.keyword)
+def test_a_frame_that_states_another_size_is_refused_before_it_is_decoded(tmp_path, smooth, syntax):
+    folder = smooth(tmp_path / "ct")
+    for path in folder.iterdir():
+        compress(path, syntax)
+    dataset = pydicom.dcmread(folder / "1")
+    frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    assert stated_size(frame) == (48, 40)
+    here = 8 if syntax == JPEG2000Lossless else frame.index(bytes([0, 40, 0, 48])) + 2
+    lying = frame[:here] + (b"\x7f\xff\xff\xff" if here == 8 else b"\xff\xff") + frame[here + (4 if here == 8 else 2) :]
+    dataset.PixelData = pydicom.encaps.encapsulate([lying])
+    dataset.save_as(folder / "1")
+    with pytest.raises(InputFileError, match=r"1 says 48 x 40 pixels but packs (65535|2\.14748e\+09) x 40"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xc4\x00\x00" * 5, b"\xff\x4f\xff\x51"]
+)
+def test_what_states_no_size_is_left_to_the_decoder(content):
+    assert stated_size(content) is None
+
+
 @pytest.mark.parametrize("syntax", [*BY_PYDICOM, *BY_GDCM], ids=lambda uid: uid.keyword)
 @pytest.mark.parametrize("damage", ["cut", "zeros"])
 def test_damaged_compressed_pixels_are_named_in_one_line_or_read_to_the_full_size(tmp_path, smooth, syntax, damage):
@@ -108,7 +132,7 @@ def test_damaged_compressed_pixels_are_named_in_one_line_or_read_to_the_full_siz
     (folder / "1").write_bytes(content)
     said = refusal(folder)
     if said:  # a codec may not notice changed bits
-        assert "1 is cut off or damaged" in said or "is a damaged DICOM file" in said
+        assert "1 is cut off" in said or "1 says" in said or "is a damaged DICOM file" in said
         assert "\n" not in said
     else:
         assert damage == "zeros"
