@@ -20,6 +20,7 @@ Percent = npt.NDArray[np.uint8]  # probability in hundredths, 1..99; the mask is
 MASK_THRESHOLD = 50
 LOWEST, HIGHEST = 1, 99
 NO_COMMAND = 0  # command index of "none" (NA): its embedding is zero
+COMMANDS = ("na", "grow", "shrink", "smooth", "fill_holes", "remove_islands", "sharpen", "follow_slice_above")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,8 @@ class RefinementRequest:
     interaction's. `held_voxels`: True where nothing may change (locked labels, beyond the guard). `steps`: how many.
     `hard_clicks`: False asks for clicked voxels as the refiner's own decisions leave them, so that the caller can count
     how often they agree with the click before it writes the labels; between steps they are hard either way.
+    `seed`: draw the decisions with it instead of taking the best ones; a refiner that has nothing to draw ignores it.
+    `started_from`: the state before the interaction where this request goes on after a stroke into it; None: `percent`.
     """
 
     image: npt.NDArray[np.float32]
@@ -42,6 +45,8 @@ class RefinementRequest:
     steps: int = 3
     command: int = NO_COMMAND
     hard_clicks: bool = True
+    seed: int | None = None
+    started_from: Percent | None = None
 
 
 def never_cancelled() -> bool:
@@ -61,7 +66,7 @@ class Refiner(Protocol):
         """Short name for tables and journals."""
 
     def describe(self) -> dict[str, Any]:
-        """What identifies it in a manifest: kind, parameters, weights hash."""
+        """What identifies it in a manifest: kind, parameters, weights hash; "commands": how many it knows."""
 
     def refine(
         self,
@@ -75,3 +80,10 @@ class Refiner(Protocol):
         Clicked voxels hold their label (99 or 1), unless `hard_clicks` is False; `held_voxels` return as they came.
         Raises `Cancelled` when `cancel` answers True.
         """
+
+
+class Foresight(Protocol):
+    """What a refiner with a value head offers besides: where it still expects to gain."""
+
+    def expected_gain(self, request: RefinementRequest) -> npt.NDArray[np.float32]:
+        """Return that each voxel's agent expects from the state of the request on, float32, shape of the region."""

@@ -54,7 +54,8 @@ class VoxelAgentRefiner:
         new_hints = HintMaps(request.image, request.spacing, self._hint_config)
         for click in fresh:
             new_hints.add(click)
-        belief = click_belief(request.percent, fresh, request.spacing)
+        begun = request.percent if request.started_from is None else request.started_from
+        belief = click_belief(begun, fresh, request.spacing)
         hints = hint_channels(self._all_hints(request), new_hints, belief)
         device = next(self._network.parameters()).device
         decided, clicked = request.percent, newest_per_voxel(request.clicks)

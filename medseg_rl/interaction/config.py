@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medseg_rl.history import BoxDelta
+from medseg_rl.interaction.strokes import Intervention, Stroke
 from medseg_rl.refiner import NO_COMMAND, Percent
 from medseg_rl.volume import Box
 
@@ -118,8 +119,13 @@ class TurnReport:
 
 @dataclass(frozen=True, eq=False)
 class TurnResult:
-    """`delta`: change of the percent state, None if none. `stored`: whether the turn's clicks are to be kept."""
+    """`delta`: change of the percent state, None if none. `stored`: whether the turn's clicks are to be kept.
+
+    `strokes`: what was painted into the turn, with the step it came after; `interventions`: what each of them met.
+    """
 
     delta: BoxDelta | None
     report: TurnReport
     stored: bool = True
+    strokes: tuple[Stroke, ...] = ()
+    interventions: tuple[Intervention, ...] = ()

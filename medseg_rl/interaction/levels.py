@@ -12,6 +12,7 @@ import numpy as np
 
 from medseg_rl.hints.clicks import Click, ClickLabel, clicks_inside, newest_per_voxel
 from medseg_rl.interaction.config import InteractionConfig
+from medseg_rl.interaction.steps import StepRunner
 from medseg_rl.preprocessing import (
     CoarseLevel,
     coarse_level,
@@ -21,7 +22,7 @@ from medseg_rl.preprocessing import (
     percent_to_level,
     to_level,
 )
-from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent, RefinementRequest, Refiner, no_preview
+from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent, RefinementRequest, Refiner
 from medseg_rl.volume import Box, Index
 
 Preview = Callable[[Percent], None]
@@ -32,64 +33,60 @@ UNDECIDED = (10, 90)  # hundredths between which a voxel still has to make up it
 
 
 def refine_region(
-    refiner: Refiner,
-    request: RefinementRequest,
-    config: InteractionConfig,
-    *,
-    cancel: Callable[[], bool],
-    preview: Preview | None,
+    refiner: Refiner, request: RefinementRequest, config: InteractionConfig, runner: StepRunner
 ) -> tuple[Percent, int]:
     """New state of the region and the number of levels it took.
 
     A region above the cap is refined on a coarse level first, then tile by tile at the voxels of the file, but only
     where the coarse level left an edge or doubt that it changed, or a new click lies. All tiles start from the coarse
-    result, so their order has no effect.
+    result, so their order has no effect. Strokes come in between steps, and between tiles.
     """
     level = None
     if config.two_scale:
         level = coarse_level(request.percent.shape, request.spacing, cap_voxels=config.roi_cap_voxels)
     if level is None:
-        return refiner.refine(request, cancel=cancel, preview=preview or no_preview), 1
-    coarse = _refine_coarse(refiner, request, level, config, cancel, preview)
-    return _refine_tiles(refiner, request, coarse, config, cancel, preview), 2
+        after, _ = runner.run(request, lambda asked, cancel, show: refiner.refine(asked, cancel=cancel, preview=show))
+        return after, 1
+    return _refine_tiles(refiner, request, _refine_coarse(refiner, request, level, config, runner), config, runner), 2
 
 
 def _refine_coarse(
-    refiner: Refiner,
-    request: RefinementRequest,
-    level: CoarseLevel,
-    config: InteractionConfig,
-    cancel: Callable[[], bool],
-    preview: Preview | None,
-) -> Percent:
-    """State at the voxels of the file after the coarse level."""
+    refiner: Refiner, request: RefinementRequest, level: CoarseLevel, config: InteractionConfig, runner: StepRunner
+) -> RefinementRequest:
+    """The request with the state at the voxels of the file after the coarse level, and strokes so far held."""
     clicks, n_new = _clicks_on(level, request)
-    before = percent_to_level(level, request.percent)
-    coarse_request = replace(
-        request,
-        image=to_level(level, request.image),
-        spacing=level.spacing,
-        percent=before,
-        clicks=clicks,
-        n_new_clicks=n_new,
-        held_voxels=None if request.held_voxels is None else held_to_level(level, request.held_voxels),
-        steps=config.coarse_steps,
-        hard_clicks=True,
-    )
 
-    def back(coarse: Percent) -> Percent:
-        fine = percent_from_level(level, request.percent, before, coarse)
-        for click in request.clicks:
-            fine[click.index] = HIGHEST if click.label == ClickLabel.FOREGROUND else LOWEST
-        if request.held_voxels is not None:
-            np.copyto(fine, request.percent, where=request.held_voxels)
-        return fine
+    def run(asked: RefinementRequest, cancel: Callable[[], bool], show: Preview) -> Percent:
+        before = percent_to_level(level, asked.percent)
+        begun = asked.started_from
+        coarse_request = replace(
+            asked,
+            image=to_level(level, asked.image),
+            spacing=level.spacing,
+            percent=before,
+            clicks=clicks,
+            n_new_clicks=n_new,
+            held_voxels=None if asked.held_voxels is None else held_to_level(level, asked.held_voxels),
+            hard_clicks=True,
+            started_from=None if begun is None else percent_to_level(level, begun),
+        )
 
-    def preview_back(coarse: Percent) -> None:
-        if preview is not None:
-            preview(back(coarse))
+        def back(coarse: Percent) -> Percent:
+            fine = percent_from_level(level, asked.percent, before, coarse)
+            for click in asked.clicks:
+                fine[click.index] = HIGHEST if click.label == ClickLabel.FOREGROUND else LOWEST
+            if asked.held_voxels is not None:
+                np.copyto(fine, asked.percent, where=asked.held_voxels)
+            return fine
 
-    return back(refiner.refine(coarse_request, cancel=cancel, preview=preview_back))
+        def show_fine(coarse: Percent) -> None:
+            if runner.shows:
+                show(back(coarse))
+
+        return back(refiner.refine(coarse_request, cancel=cancel, preview=show_fine))
+
+    coarse, asked = runner.run(replace(request, steps=config.coarse_steps), run)
+    return replace(asked, percent=coarse, started_from=None, steps=request.steps)
 
 
 def _clicks_on(level: CoarseLevel, request: RefinementRequest) -> tuple[tuple[Click, ...], int]:
@@ -103,34 +100,39 @@ def _clicks_on(level: CoarseLevel, request: RefinementRequest) -> tuple[tuple[Cl
 def _refine_tiles(
     refiner: Refiner,
     request: RefinementRequest,
-    coarse: Percent,
+    coarse: RefinementRequest,
     config: InteractionConfig,
-    cancel: Callable[[], bool],
-    preview: Preview | None,
+    runner: StepRunner,
 ) -> Percent:
-    after = coarse.copy()
+    """`request`: before the coarse level, `coarse`: after it."""
+    after = coarse.percent.copy()
     new_clicks = request.clicks[len(request.clicks) - request.n_new_clicks :]
     side = min(TILE_SIDE, int(config.roi_cap_voxels ** (1 / 3)))
     halo = side // HALO_SHARE
-    whole = Box.whole(coarse.shape)
+    whole = Box.whole(after.shape)
     for core in tiles(whole.shape, side - 2 * halo):
+        if runner.stroke_waits:
+            painted = runner.take(coarse, coarse.percent, after)
+            changed = painted.percent != after
+            coarse = replace(painted, percent=np.where(changed, painted.percent, coarse.percent), started_from=None)
+            after = painted.percent
         near = core.grown(1, whole.shape).slices
         clicked = any(core.contains(click.index) for click in new_clicks)
-        if not clicked and not _unsettled(request.percent[near], coarse[near]):
+        if not clicked and not _unsettled(request.percent[near], coarse.percent[near]):
             continue
         box = core.grown(halo, whole.shape)
         tile_request = replace(
-            request,
-            image=np.ascontiguousarray(request.image[box.slices]),
-            percent=np.ascontiguousarray(coarse[box.slices]),
-            clicks=clicks_inside(request.clicks, box),
+            coarse,
+            image=np.ascontiguousarray(coarse.image[box.slices]),
+            percent=np.ascontiguousarray(coarse.percent[box.slices]),
+            clicks=clicks_inside(coarse.clicks, box),
             n_new_clicks=sum(box.contains(click.index) for click in new_clicks),
-            held_voxels=None if request.held_voxels is None else request.held_voxels[box.slices],
+            held_voxels=None if coarse.held_voxels is None else coarse.held_voxels[box.slices],
         )
-        refined = refiner.refine(tile_request, cancel=cancel)
+        refined = refiner.refine(tile_request, cancel=runner.cancel)
         after[core.slices] = refined[core.shifted((-box.start[0], -box.start[1], -box.start[2])).slices]
-        if preview is not None:
-            preview(after)
+        runner.done += 1
+        runner.preview(after)
     return after
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -23,6 +23,8 @@ from medseg_rl.interaction.region import (
     reaches_border,
 )
 from medseg_rl.interaction.rules import RegionState, respected, with_rules
+from medseg_rl.interaction.steps import StepRunner
+from medseg_rl.interaction.strokes import Stroke, Strokes
 from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled
 from medseg_rl.volume import Box, Index, Spacing
 
@@ -103,8 +105,11 @@ def take_turn(
     *,
     cancel: Callable[[], bool] = never_cancelled,
     progress: Progress | None = None,
+    strokes: Strokes | None = None,
 ) -> TurnResult:
     """Choose the region, refine it, write the clicks hard, keep what is held; grow and do it again if need be.
+
+    `strokes`: what is painted meanwhile. It holds from then on, whatever the refiner says, also in a grown region.
 
     Raises `Cancelled` between refinement steps, and whatever the refiner raises; nothing was changed then.
     """
@@ -118,15 +123,22 @@ def take_turn(
     while True:
         # A larger region starts again from the state before the turn: no voxel gets more than its refinement steps.
         work = _read(turn, box, radius)
+        if strokes is not None:
+            strokes.begin(box)
+            work = _around(work, strokes.taken)
         clock.lap("region")
-        wanted, levels = _refine(turn, work, refiner, config, cancel, progress)
+        wanted, levels = _refine(turn, work, refiner, config, cancel, progress, strokes)
         clock.lap("refine")
-        after = with_rules(work, wanted, config, turn.spacing)
+        after = with_rules(_painted(work, strokes), wanted, config, turn.spacing)
         changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
         larger = _larger(turn, box, radius, config, growths) if reaches_border(changed, box, turn.shape) else box
         if larger == box:
             break
         box, growths = larger, growths + 1
+    while strokes is not None and not strokes.close():
+        strokes.take(strokes.last(config.steps), work.percent, after)
+        after = with_rules(_around(work, strokes.taken), wanted, config, turn.spacing)
+        changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
     delta = _encode(turn, work, after)
     clock.lap("encode")
     changed_box = Box.around_mask(changed)
@@ -142,7 +154,28 @@ def take_turn(
         changed_box=None if changed_box is None else changed_box.shifted(box.start),
         timings=Timings(region=clock.region, refine=clock.refine, encode=clock.encode),
     )
-    return TurnResult(delta, report)
+    if strokes is None:
+        return TurnResult(delta, report)
+    return TurnResult(delta, report, strokes=tuple(strokes.taken), interventions=tuple(strokes.met))
+
+
+def _painted(work: RegionState, strokes: Strokes | None) -> RegionState:
+    return work if strokes is None else _around(work, strokes.taken)
+
+
+def _around(work: RegionState, strokes: Sequence[Stroke]) -> RegionState:
+    """The region with what was painted so far written into it and held, clicked voxels apart."""
+    if not strokes:
+        return work
+    percent = work.percent.copy()
+    held = np.zeros(percent.shape, np.bool_) if work.held is None else work.held.copy()
+    for stroke in strokes:
+        stroke.apply(percent, work.box)
+        stroke.mark(held, work.box)
+    for click in work.clicks:  # a click stays what it says until it is deleted
+        if held[click.index] and (work.held is None or not work.held[click.index]):
+            held[click.index] = False
+    return replace(work, percent=percent, held=held)
 
 
 def _first_region(turn: TurnInput, config: InteractionConfig, radius: float | None) -> Box:
@@ -188,6 +221,7 @@ def _refine(
     config: InteractionConfig,
     cancel: Callable[[], bool],
     progress: Progress | None,
+    strokes: Strokes | None,
 ) -> tuple[Percent, int]:
     """State the refiner wants, clicked voxels as it left them, and the number of levels."""
     request = RefinementRequest(
@@ -204,9 +238,10 @@ def _refine(
 
     def preview(percent: Percent) -> None:
         if progress is not None:
-            progress(Preview(work.box, with_rules(work, percent, config, turn.spacing)))
+            progress(Preview(work.box, with_rules(_painted(work, strokes), percent, config, turn.spacing)))
 
-    return refine_region(refiner, request, config, cancel=cancel, preview=None if progress is None else preview)
+    runner = StepRunner(cancel, None if progress is None else preview, strokes)
+    return refine_region(refiner, request, config, runner)
 
 
 def _encode(turn: TurnInput, work: RegionState, after: Percent) -> BoxDelta | None:

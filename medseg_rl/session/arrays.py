@@ -1,11 +1,11 @@
-"""The arrays of a case: the accepted label map and one percent state for each label. Changed by deltas alone.
+"""The arrays of a case: the accepted labels in layers and one percent state for each label. Changed by deltas alone.
 
-Working order. Computes what accept and discard would write, from the box of the proposal; writes only through `write`.
+Working order. What a write may change, under locks and where labels overlap, is decided in `writing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,14 +13,27 @@ import numpy.typing as npt
 
 from medseg_rl.history import BoxDelta
 from medseg_rl.interaction import MaskExtent, filled
-from medseg_rl.labels import BACKGROUND, LabelMap
+from medseg_rl.labels import BACKGROUND
 from medseg_rl.refiner import MASK_THRESHOLD, Percent
-from medseg_rl.session.state import BINARY_BACKGROUND, BINARY_OBJECT, LabelWork
+from medseg_rl.session.state import BINARY_BACKGROUND, BINARY_OBJECT, LabelWork, union_of
 from medseg_rl.volume import Box, Index
 
-ReadLocks = Callable[[Box], npt.NDArray[np.bool_] | None]
+Mask = npt.NDArray[np.bool_]
+ReadLocks = Callable[[Box], Mask | None]
 
-LABEL_MAP = "label map"  # key of its deltas in the undo list
+LABEL_MAP = "label map"  # key of its deltas in the undo list; further layers have their number behind it
+
+
+def layer_key(layer: int) -> str:
+    """Key of the deltas of a layer of accepted labels."""
+    return f"{LABEL_MAP} {layer}" if layer else LABEL_MAP
+
+
+def layer_of(key: Hashable) -> int | None:
+    """The layer whose deltas have that key; None for those of a percent state."""
+    if not isinstance(key, str):
+        return None
+    return int(key.removeprefix(LABEL_MAP) or 0)
 
 
 def percent_key(value: int) -> tuple[str, int]:
@@ -54,7 +67,7 @@ class SoftState:
         self.touched: Box | None = None
 
     @classmethod
-    def of_mask(cls, mask: npt.NDArray[np.bool_], box: Box, shape: Index) -> SoftState:
+    def of_mask(cls, mask: Mask, box: Box, shape: Index) -> SoftState:
         """That of an accepted mask; `mask` over `box`."""
         state = cls(shape)
         state.array[box.slices][mask] = BINARY_OBJECT
@@ -95,57 +108,92 @@ class SoftState:
         """Hundredths 1..99 of a box."""
         return filled(self.array[box.slices], background)
 
-    def mask(self, box: Box) -> npt.NDArray[np.bool_]:
+    def mask(self, box: Box) -> Mask:
         """True inside the object, over a box."""
-        inside: npt.NDArray[np.bool_] = self.array[box.slices] > MASK_THRESHOLD
+        inside: Mask = self.array[box.slices] > MASK_THRESHOLD
         return inside
 
 
 class CaseArrays:
-    """`labels`: accepted label of each voxel, 0 for none. Percent states come into being when first asked for."""
+    """`layers`: accepted label of each voxel, 0 for none; more than one only where labels overlap, all of one type.
 
-    def __init__(self, shape: Index, accepted: npt.NDArray[Any] | None = None) -> None:
+    Percent states come into being when first asked for. Layers and states cost memory only where they were written.
+    """
+
+    def __init__(self, shape: Index, accepted: Sequence[npt.NDArray[Any]] = ()) -> None:
         self.shape = shape
-        self.labels: npt.NDArray[Any] = np.zeros(shape, np.uint16)
-        self._occupied: Box | None = None  # a box of all labels
         self._soft: dict[int, SoftState] = {}
-        if accepted is not None:
-            self.labels = accepted.astype(np.result_type(accepted.dtype, np.uint16), order="C")
-            self._occupied = Box.around_mask(self.labels != BACKGROUND)
+        dtype = np.result_type(np.uint16, *(array.dtype for array in accepted))
+        self.layers = [array.astype(dtype, order="C") for array in accepted] or [np.zeros(shape, dtype)]
+        self._occupied = [Box.around_mask(layer != BACKGROUND) if accepted else None for layer in self.layers]
 
     @classmethod
     def of_stored(cls, shape: Index, stored: Iterable[StoredArray]) -> CaseArrays:
         """The arrays that `stored` gave."""
         arrays = cls(shape)
         for key, dtype, box, values in stored:
-            if isinstance(key, tuple):
+            layer = layer_of(key)
+            if layer is None:
+                assert isinstance(key, tuple)
                 arrays._soft[key[1]] = SoftState.of_stored(shape, box, values)
                 continue
-            arrays.labels, arrays._occupied = np.zeros(shape, dtype), box
+            arrays._make_layers(layer)
+            arrays.layers[layer], arrays._occupied[layer] = np.zeros(shape, dtype), box
             if box is not None:
-                arrays.labels[box.slices] = values
+                arrays.layers[layer][box.slices] = values
         return arrays
 
     def stored(self) -> tuple[StoredArray, ...]:
         """Every array there is: key, type, a box of all that was ever written in it, and a copy of that box."""
-        every: list[tuple[Hashable, npt.NDArray[Any], Box | None]] = [(LABEL_MAP, self.labels, self._occupied)]
+        every: list[tuple[Hashable, npt.NDArray[Any], Box | None]] = [
+            (layer_key(n), layer, box) for n, (layer, box) in enumerate(zip(self.layers, self._occupied, strict=True))
+        ]
         every += [(percent_key(value), soft.array, soft.touched) for value, soft in self._soft.items()]
         return tuple(
             StoredArray(key, array.dtype, box, None if box is None else array[box.slices].copy())
             for key, array, box in every
         )
 
+    @property
+    def occupied(self) -> Box | None:
+        """A box of all accepted labels."""
+        return union_of(box for box in self._occupied if box is not None)
+
+    @property
+    def soft_values(self) -> tuple[int, ...]:
+        """The labels whose percent state was asked for so far."""
+        return tuple(self._soft)
+
     def soft(self, value: int) -> SoftState:
         """Percent state of a label; that of its accepted mask at first."""
         if value not in self._soft:
-            box = self._occupied
-            inside = None if box is None else self.labels[box.slices] == value
-            tight = None if inside is None else Box.around_mask(inside)
-            if box is None or inside is None or tight is None:
-                self._soft[value] = SoftState(self.shape)
+            box = self.accepted_box(value)
+            if box is None:
+                state = SoftState(self.shape)
             else:
-                self._soft[value] = SoftState.of_mask(inside[tight.slices], tight.shifted(box.start), self.shape)
+                state = SoftState.of_mask(self.accepted_mask(value, box), box, self.shape)
+            self._soft.setdefault(value, state)
         return self._soft[value]
+
+    def accepted_mask(self, value: int, box: Box) -> Mask:
+        """True where the label was accepted, over a box."""
+        first, *others = (layer[box.slices] == value for layer in self.layers)
+        inside: Mask = first
+        for other in others:
+            inside |= other
+        return inside
+
+    def accepted_box(self, value: int) -> Box | None:
+        """The smallest box that holds every accepted voxel of a label; None where it has none."""
+        for layer, occupied in zip(self.layers, self._occupied, strict=True):
+            tight = None if occupied is None else Box.around_mask(layer[occupied.slices] == value)
+            if occupied is not None and tight is not None:
+                return tight.shifted(occupied.start)
+        return None
+
+    def values_at(self, index: Index) -> tuple[int, ...]:
+        """The accepted labels of one voxel."""
+        return tuple(int(layer[index]) for layer in self.layers if layer[index] != BACKGROUND)
 
     def first_work(self, value: int) -> LabelWork:
         """What is known of a label before any action on it: an accepted mask is its start."""
@@ -154,43 +202,22 @@ class CaseArrays:
 
     def write(self, key: Hashable, delta: BoxDelta, *, reverted: bool = False) -> None:
         """Apply or revert a delta of the array with that key."""
-        if key == LABEL_MAP:
-            (delta.revert if reverted else delta.apply)(self.labels)
-            self._occupied = delta.box if self._occupied is None else self._occupied.union(delta.box)
+        layer = layer_of(key)
+        if layer is not None:
+            self._make_layers(layer)
+            (delta.revert if reverted else delta.apply)(self.layers[layer])
+            self._occupied[layer] = union_of(box for box in (self._occupied[layer], delta.box) if box is not None)
             return
         assert isinstance(key, tuple)
         soft = self.soft(key[1])
         (soft.revert if reverted else soft.apply)(delta)
 
-    def locks(self, area: Box, table: LabelMap, active: int) -> ReadLocks:
-        """Tells, for boxes inside `area`, where locked labels lie; from a copy of that part of the label map."""
-        part = None if self._occupied is None else self._occupied.intersection(area)
-        if part is None or part.voxels == 0 or len(table.labels) == 1:
-            return no_locks
-        copy = np.zeros(self.shape, self.labels.dtype)  # untouched memory; zeros_like would write all of it
-        copy[part.slices] = self.labels[part.slices]
-
-        def locked(box: Box) -> npt.NDArray[np.bool_] | None:
-            voxels = table.locked_voxels(copy[box.slices], active=active)
-            return voxels if voxels.any() else None
-
-        return locked
-
     def difference(self, value: int, box: Box | None) -> tuple[int, int]:
         """Voxels the state of a label adds to and removes from its accepted mask inside `box`."""
         if box is None:
             return 0, 0
-        shown, accepted = self.soft(value).mask(box), self.labels[box.slices] == value
+        shown, accepted = self.soft(value).mask(box), self.accepted_mask(value, box)
         return int(np.count_nonzero(shown & ~accepted)), int(np.count_nonzero(accepted & ~shown))
-
-    def accepted(self, value: int, box: Box | None, table: LabelMap) -> BoxDelta | None:
-        """What accepting the state of a label inside `box` writes into the label map: nothing in or out of a lock."""
-        if box is None:
-            return None
-        before = self.labels[box.slices]
-        shown = self.soft(value).mask(box) & ~table.locked_voxels(before, active=value)
-        after = np.where(shown, value, np.where(before == value, BACKGROUND, before)).astype(before.dtype)
-        return BoxDelta.encode(box.start, before, after)
 
     def discarded(self, value: int, work: LabelWork) -> BoxDelta | None:
         """What discarding the open proposal of a label writes into its percent state."""
@@ -203,3 +230,8 @@ class CaseArrays:
             if turn.delta is not None:
                 turn.delta.revert(before, box.start)
         return BoxDelta.encode(box.start, shown, before)
+
+    def _make_layers(self, layer: int) -> None:
+        while len(self.layers) <= layer:
+            self.layers.append(np.zeros(self.shape, self.layers[0].dtype))
+            self._occupied.append(None)

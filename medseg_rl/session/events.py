@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from medseg_rl.history import UndoEntry
-from medseg_rl.interaction import TurnReport
+from medseg_rl.interaction import Intervention, TurnReport
 from medseg_rl.session.state import Ledger
 
 Direction = Literal["do", "undo", "redo"]
@@ -21,11 +21,11 @@ Parameters = Mapping[str, Any]  # JSON-ready: str, int, float, bool, None, lists
 class SessionEvent:
     """One step of a session.
 
-    `action`: id of what was done ("click", "accept", "edit", ...). `parameters`: what it takes to do it again, ready for
-    JSON, points in RAS+ mm and voxels in file order. `name`: as in the undo list. `label`: the value it was about.
+    `action`: id of what was done ("click", "accept", "edit", ...). `parameters`: what it takes to do it again, ready
+    for JSON, points in RAS+ mm and voxels in file order. `name`: as in the undo list. `label`: the value it was about.
     `entry`: its deltas in working order and the ledgers before and after; the same object for the action, its undo and
     its redo. `version`: of the session after the step, `base_version`: before. `report`: of a model action that was
-    done, None for an undo or a redo.
+    done, None for an undo or a redo. `interventions`: what strokes into it met, working order.
     """
 
     action: str
@@ -37,6 +37,7 @@ class SessionEvent:
     entry: UndoEntry[Ledger]
     direction: Direction = "do"
     report: TurnReport | None = None
+    interventions: tuple[Intervention, ...] = ()
 
     @property
     def ledger(self) -> Ledger:

@@ -19,6 +19,7 @@ from medseg_rl.interaction import filled
 from medseg_rl.refiner import MASK_THRESHOLD, Percent
 from medseg_rl.rlhf.records import ArrayReference, Grid, Hint, VolumePrompt
 from medseg_rl.session.state import union_of
+from medseg_rl.session.writing import barrier
 from medseg_rl.volume import Box, Index, Spacing
 
 if TYPE_CHECKING:
@@ -120,16 +121,11 @@ class CaseView:
 
     def accepted(self, value: int, box: Box) -> Mask:
         """True where the label map holds the label, over a box."""
-        inside: Mask = self._session._arrays.labels[box.slices] == value
-        return inside
+        return self._session._arrays.accepted_mask(value, box)
 
     def accepted_box(self, value: int) -> Box | None:
         """Box of the label in the label map."""
-        arrays = self._session._arrays
-        if arrays._occupied is None:
-            return None
-        inside = Box.around_mask(arrays.labels[arrays._occupied.slices] == value)
-        return None if inside is None else inside.shifted(arrays._occupied.start)
+        return self._session._arrays.accepted_box(value)
 
     def is_accepted(self, value: int, box: Box, mask: Mask) -> bool:
         """Whether the label map holds exactly `mask` over `box`, and nothing outside."""
@@ -171,7 +167,8 @@ class CaseView:
     ) -> RegionView:
         """A region with `percent` as the state; the last `n_new` clicks are this interaction's."""
         session, working = self._session, self._session._working
-        locked = session.labels.locked_voxels(session._arrays.labels[box.slices], active=value)
+        parts = [layer[box.slices] for layer in session._arrays.layers]
+        locked = barrier(parts, session.labels, value, session.overwrite)
         return RegionView(
             box=box,
             spacing=working.spacing,

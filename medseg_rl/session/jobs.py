@@ -18,8 +18,17 @@ from medseg_rl.errors import Cancelled, MedSegError
 from medseg_rl.hints.click_files import WorldClick
 from medseg_rl.hints.clicks import Click
 from medseg_rl.history import BoxDelta
-from medseg_rl.interaction import InteractionConfig, MaskExtent, Preview, Progress, TurnReport
-from medseg_rl.refiner import Percent, never_cancelled
+from medseg_rl.interaction import (
+    InteractionConfig,
+    Intervention,
+    MaskExtent,
+    Preview,
+    Progress,
+    Strokes,
+    TurnReport,
+    Variation,
+)
+from medseg_rl.refiner import COMMANDS, NO_COMMAND, Percent, never_cancelled
 from medseg_rl.session.arrays import ReadLocks
 from medseg_rl.session.state import LabelWork
 from medseg_rl.session.working import LazyRefiner, WorkingImage, box_in_file_order
@@ -34,9 +43,10 @@ class StaleDeltaError(MedSegError):
 
 @dataclass(frozen=True)
 class PlaceClicks:
-    """Clicks of one turn in world millimetres RAS+, in their order."""
+    """Clicks of one turn in world millimetres RAS+, in their order. `scribble`: they are voxels of one stroke."""
 
     clicks: tuple[WorldClick, ...]
+    scribble: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,11 +54,15 @@ class PlaceVoxelClicks:
     """The same by voxel index in file order: for simulated users."""
 
     clicks: tuple[Click, ...]
+    scribble: bool = False
 
 
 @dataclass(frozen=True)
 class Refine:
-    """Refine once more without a new click."""
+    """Refine once more without a new click. `command`: with that intent, of `COMMANDS`. `variation`: in another way."""
+
+    command: str = COMMANDS[NO_COMMAND]
+    variation: Variation | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,7 @@ Action = PlaceClicks | PlaceVoxelClicks | Refine | DeleteClick | Start
 class SessionDelta:
     """What a job wants changed: the percent state of one label, and the small facts of it.
 
-    `action`, `parameters`: as its event will have them.
+    `action`, `parameters`: as its event will have them; `interventions`: what strokes into the job met.
     """
 
     base_version: int
@@ -90,6 +104,7 @@ class SessionDelta:
     report: TurnReport
     action: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    interventions: tuple[Intervention, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,23 +128,42 @@ class Snapshot:
     prepare_seconds: float = 0.0
 
 
-Outcome = tuple[str, BoxDelta | None, LabelWork, TurnReport]  # name for the undo list, change, facts after, report
-Run = Callable[[Snapshot, Cancel, Progress | None], Outcome]
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What an action came to: `name` for the undo list, the change of the percent state, facts after it, report."""
+
+    name: str
+    percent: BoxDelta | None
+    work: LabelWork
+    report: TurnReport
+    interventions: tuple[Intervention, ...] = ()
+
+
+Run = Callable[[Snapshot, Cancel, Progress | None, Strokes | None], Outcome]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One action on a snapshot. `name`, `parameters`: id of the action and what it takes to do it again."""
+    """One action on a snapshot. `name`, `parameters`: id of the action and what it takes to do it again.
+
+    `strokes`: where what is painted meanwhile is handed in, see `SegmentationSession.intervene`.
+    """
 
     snapshot: Snapshot
     action: Run = field(repr=False)
     name: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    strokes: Strokes = field(default_factory=Strokes)
 
     @property
     def base_version(self) -> int:
         """Version of the session the snapshot is of."""
         return self.snapshot.base_version
+
+    @property
+    def region(self) -> Box | None:
+        """Voxels of the file that are being refined now; None before that is decided."""
+        return _file_box(self.snapshot, self.strokes.region)
 
     def run(self, cancel: Cancel = never_cancelled, progress: Progress | None = None) -> SessionDelta:
         """Do it. `progress` gets a `Preview` in file order after each refinement step.
@@ -139,24 +173,25 @@ class Job:
         snapshot, started = self.snapshot, perf_counter()
         if cancel():
             raise Cancelled("stopped before it began; the mask is as before")
+        strokes = self.strokes if progress is not None or self.strokes.are_coming else None
         try:
-            name, percent, work, report = self.action(snapshot, cancel, _in_file_order(snapshot, progress))
+            found = self.action(snapshot, cancel, _in_file_order(snapshot, progress), strokes)
         except MemoryError as error:
             raise MedSegError(
                 f"out of memory ({error or 'size unknown'}) while refining label {snapshot.label_name}; "
                 "use a smaller region: lower roi_cap_voxels or edit_radius_mm"
             ) from error
-        timings = report.timings
+        timings = found.report.timings
         rest = max(0.0, perf_counter() - started - timings.total)  # loading the refiner, replaying, a start
         report = replace(
-            report,
-            roi=_file_box(snapshot, report.roi),
-            changed_box=_file_box(snapshot, report.changed_box),
+            found.report,
+            roi=_file_box(snapshot, found.report.roi),
+            changed_box=_file_box(snapshot, found.report.changed_box),
             timings=replace(timings, prepare=snapshot.prepare_seconds, refine=timings.refine + rest),
         )
-        return SessionDelta(
-            snapshot.base_version, snapshot.label, name, percent, work, report, self.name, self.parameters
-        )
+        delta = SessionDelta(snapshot.base_version, snapshot.label, found.name, found.percent, found.work, report)
+        given = {**self.parameters, "interventions": self.strokes.notes} if self.strokes.taken else self.parameters
+        return replace(delta, action=self.name, parameters=given, interventions=found.interventions)
 
 
 def _file_box(snapshot: Snapshot, box: Box | None) -> Box | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
@@ -13,15 +13,20 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from medseg_rl.editing import Operation, Plane, scribble_voxels
 from medseg_rl.errors import ClickError, MedSegError
 from medseg_rl.hints.click_files import WorldClick
 from medseg_rl.hints.clicks import Click, ClickLabel
-from medseg_rl.history import DEFAULT_CAP_BYTES, BoxDelta, UndoEntry, UndoStack
-from medseg_rl.interaction import InteractionConfig, TurnReport, filled, why_nothing
-from medseg_rl.labels import LabelMap
-from medseg_rl.refiner import Percent, Refiner
-from medseg_rl.session.arrays import LABEL_MAP, CaseArrays, no_locks, percent_key
-from medseg_rl.session.entry import array_on_grid, as_point, start_array, voxel_clicks
+from medseg_rl.history import DEFAULT_CAP_BYTES, UndoEntry, UndoStack
+from medseg_rl.interaction import InteractionConfig, Intervention, TurnReport, filled
+from medseg_rl.labels import Colour, LabelMap
+from medseg_rl.refiner import COMMANDS, MASK_THRESHOLD, Percent, Refiner
+from medseg_rl.segmentation import Segmentation
+from medseg_rl.session import label_actions, proposals
+from medseg_rl.session.arrays import CaseArrays, percent_key
+from medseg_rl.session.candidates import Candidates, CandidatesJob, check_count
+from medseg_rl.session.editing_actions import EditDelta, EditJob, EditReport, prepare_edit, stroke_into
+from medseg_rl.session.entry import array_on_grid, as_point, start_array
 from medseg_rl.session.events import Direction, Parameters, SessionEvent, SessionObserver, tell
 from medseg_rl.session.jobs import (
     Action,
@@ -31,18 +36,15 @@ from medseg_rl.session.jobs import (
     PlaceVoxelClicks,
     Refine,
     SessionDelta,
-    Snapshot,
     StaleDeltaError,
     Start,
 )
-from medseg_rl.session.requests import done_again
+from medseg_rl.session.preparing import check_open_label, live, prepare
 from medseg_rl.session.state import Change, LabelWork, Ledger, Proposal, union_of
-from medseg_rl.session.turns import click_turn, delete_click, forget_click, start_from, turn_input
+from medseg_rl.session.suggestions import Suggestion, SuggestionJob, region_of
 from medseg_rl.session.working import LazyRefiner, WorkingImage, box_in_file_order, index_in_file_order
+from medseg_rl.session.writing import OVERWRITE, Deltas, Overwrite, read_barrier
 from medseg_rl.volume import Box, Volume, content_hash
-
-MODEL = "model"
-Deltas = tuple[tuple[Hashable, BoxDelta], ...]
 
 
 class SegmentationSession:
@@ -60,12 +62,14 @@ class SegmentationSession:
         *,
         labels: LabelMap | None = None,
         label_map: Volume | None = None,
+        segmentation: Segmentation | None = None,
         active: int | None = None,
         undo_bytes: int = DEFAULT_CAP_BYTES,
         observers: Sequence[SessionObserver] = (),
     ) -> None:
-        """`refiner`: one, or a callable that loads it at the first model action. `label_map`: accepted masks. `active`:
-        value of the label to begin with, added to the table if it is new; the first one of the table unless given.
+        """`refiner`: one, or a callable that loads it at the first model action. `label_map`: accepted masks;
+        `segmentation`: the same with their table, in layers where they overlap. `active`: value of the label to begin
+        with, added to the table if it is new; the first one of the table unless given.
         `observers`: told of every action, undo and redo once the state has changed; the list may be changed later.
 
         Raises GeometryError when `label_map` lies on another grid.
@@ -78,10 +82,14 @@ class SegmentationSession:
         self.observers: list[SessionObserver] = list(observers)
         self._working = WorkingImage(image)
         self._refiner = LazyRefiner(refiner)
-        accepted = None if label_map is None else self._working.order.apply(array_on_grid(label_map, image))
+        self._overwrite: Overwrite = "keep"
+        layers: tuple[Volume, ...] = () if label_map is None else (label_map,)
+        layers, labels = (layers, labels) if segmentation is None else (segmentation.layers, segmentation.labels)
+        accepted = [self._working.order.apply(array_on_grid(layer, image)) for layer in layers]
         self._arrays = CaseArrays(self._working.shape, accepted)
         table = labels or LabelMap()
-        table = table if accepted is None else table.completed(accepted)
+        for array in accepted[:1]:
+            table = table.completed(array)
         if (active is None and not table.labels) or (active is not None and active not in table):
             table = table.adding(value=active)
         self._ledger = Ledger(table)
@@ -118,11 +126,39 @@ class SegmentationSession:
         return self._ledger.labels
 
     @property
+    def label_layers(self) -> tuple[npt.NDArray[Any], ...]:
+        """Accepted labels in file order, 0 outside; read-only views, more than one only where labels overlap."""
+        views = tuple(self._working.order.undo(layer).view() for layer in self._arrays.layers)
+        for view in views:
+            view.setflags(write=False)
+        return views
+
+    @property
     def label_map(self) -> npt.NDArray[Any]:
-        """Accepted labels, file order, 0 outside; a read-only view."""
-        view = self._working.order.undo(self._arrays.labels).view()
-        view.setflags(write=False)
-        return view
+        """Accepted labels in one map: a read-only view; a copy where labels overlap, the later of the list on top."""
+        layers = self.label_layers
+        return layers[0] if len(layers) == 1 else self.segmentation.flattened().array
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """Accepted labels with their table, on the grid of the image; views of the layers."""
+        volumes = tuple(self.image.with_array(layer) for layer in self.label_layers)
+        table = self.labels
+        top = max(label.layer for label in table.labels)
+        empty = np.broadcast_to(self._arrays.layers[0].dtype.type(0), self.image.shape)
+        volumes += tuple(self.image.with_array(empty) for _ in range(len(volumes), top + 1))
+        return Segmentation(volumes, table)
+
+    @property
+    def overwrite(self) -> Overwrite:
+        """What a write does where another label lies whose lock is open: "keep" it, "replace" it, or "overlap"."""
+        return self._overwrite
+
+    @overwrite.setter
+    def overwrite(self, policy: Overwrite) -> None:
+        if policy not in OVERWRITE:
+            raise MedSegError(f"there is no overwrite policy {policy!r}; there are {', '.join(OVERWRITE)}")
+        self._overwrite = policy
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -152,18 +188,22 @@ class SegmentationSession:
 
     @property
     def written_voxels(self) -> dict[str, int]:
-        """Voxels of the label map written so far, by source ("model")."""
-        return dict(self._ledger.written)
+        """Voxels of all labels written so far, by source ("model", "brush", "operation")."""
+        total: dict[str, int] = {}
+        for counts in self._ledger.written.values():
+            for source, voxels in counts.items():
+                total[source] = total.get(source, 0) + voxels
+        return total
+
+    @property
+    def written_by_label(self) -> dict[int, dict[str, int]]:
+        """The same for each label, by value."""
+        return {value: dict(counts) for value, counts in self._ledger.written.items()}
 
     @property
     def proposal(self) -> Proposal | None:
         """The open proposal, counted against the accepted mask; None when there is none."""
-        value = self._ledger.open_label
-        if value is None:
-            return None
-        work = self._work(value)
-        added, removed = self._arrays.difference(value, work.open_box)
-        return Proposal(value, len(work.open_clicks), added, removed)
+        return proposals.proposal(self)
 
     # --- the three calls ----------------------------------------------------------------------------------------------
 
@@ -172,27 +212,7 @@ class SegmentationSession:
 
         Raises ClickError for a click outside the volume, in a locked label, or a number that is no click.
         """
-        started = perf_counter()
-        value = self.active_label
-        self._check_open_label(value)
-        self.labels.check_writable(value)
-        live = self._live(value)
-        area = self._whole  # of which only what was ever written is copied
-        if isinstance(action, PlaceClicks | PlaceVoxelClicks):
-            clicks = self._working_clicks(action)
-            run, area = click_turn(clicks), self._reach(live, clicks)
-        elif isinstance(action, Refine):
-            run, area = click_turn((), asked=True), self._reach(live, ())
-        elif isinstance(action, Start):
-            run = start_from(action)
-        elif not 0 <= action.number < len(live.work.clicks):
-            raise ClickError(f"there is no click {action.number}; the list has {len(live.work.clicks)}, counted from 0")
-        elif live.work.is_settled(action.number):
-            return Job(live, forget_click(action.number), *done_again(self.image, action))
-        else:
-            run = delete_click(action.number)
-        snapshot = self._copied(live, area)
-        return Job(replace(snapshot, prepare_seconds=perf_counter() - started), run, *done_again(self.image, action))
+        return prepare(self, action)
 
     def apply(self, delta: SessionDelta) -> TurnReport:
         """Take over what a job found: one undo entry, version + 1; nothing at all where nothing changed.
@@ -200,17 +220,40 @@ class SegmentationSession:
         Raises StaleDeltaError when the session changed since the job was prepared.
         """
         started = perf_counter()
-        if delta.base_version != self.version:
-            raise StaleDeltaError(
-                f"the result is for version {delta.base_version} but the session is at {self.version}; run it again"
-            )
+        self._check_version(delta.base_version)
         if delta.percent is not None or delta.work != self._work(delta.label):
             deltas = () if delta.percent is None else ((percent_key(delta.label), delta.percent),)
             ledger = self._ledger.with_work(delta.label, delta.work)
             entry = self._entry(delta.name, delta.label, deltas, ledger, delta.action, delta.parameters)
-            self._commit(entry, delta.report)
+            self._commit(entry, delta.report, delta.interventions)
         timings = replace(delta.report.timings, apply=perf_counter() - started)
         return replace(delta.report, timings=timings)
+
+    def prepare_edit(self, operation: Operation) -> EditJob:
+        """The job of an edit that may take long, for a worker. Raises as `edit`."""
+        return prepare_edit(self, operation)
+
+    def apply_edit(self, delta: EditDelta) -> EditReport:
+        """Take over what an edit found: one undo entry, version + 1; nothing at all where nothing changed.
+
+        Raises StaleDeltaError when the session changed since the edit was prepared.
+        """
+        self._check_version(delta.base_version)
+        if delta.deltas:
+            report = delta.report
+            self._commit(
+                self._entry(report.name, delta.label, delta.deltas, delta.ledger, delta.action, delta.parameters)
+            )
+        return delta.report
+
+    def intervene(self, job: Job, operation: Operation) -> bool:
+        """Paint into a job that is running: its step ends, the painted voxels become hard, the others go on around.
+
+        False where it is too late, or the stroke leaves the region that is refined: then stop the job and edit. Raises
+        EditError for an operation other than brush, eraser, lasso and box.
+        """
+        found = stroke_into(job, operation)
+        return found is not None and job.strokes.put(*found)
 
     def run(self, action: Action) -> TurnReport:
         """Prepare, run and apply in one call: for scripts and simulated users."""
@@ -230,9 +273,82 @@ class SegmentationSession:
         """Clicks of one turn by voxel index in file order: for simulated users."""
         return self.run(PlaceVoxelClicks(tuple(clicks)))
 
-    def refine(self) -> TurnReport:
-        """Refine once more without a new click."""
-        return self.run(Refine())
+    def scribble(
+        self,
+        points_mm: Sequence[Sequence[float]],
+        label: ClickLabel = ClickLabel.FOREGROUND,
+        plane: Plane | None = None,
+    ) -> TurnReport:
+        """A stroke as hints of one sign, one for each voxel of a line one voxel thick; one turn, one undo entry.
+
+        `plane`: on the slice of the first point. Raises ClickError where no voxel of it is inside and free.
+        """
+        points = [as_point(point) for point in points_mm]
+        voxels = scribble_voxels(self._working.grid, points, plane) if points else ()
+        if not len(voxels):
+            raise ClickError("the scribble passes no voxel of the volume; draw it inside")
+        order, shape = self._working.order, self._working.shape
+        inside = [index_in_file_order((int(i), int(j), int(k)), order, shape) for i, j, k in voxels]
+        return self.run(PlaceVoxelClicks(tuple(Click(index, label) for index in inside), scribble=True))
+
+    def refine(self, command: str = COMMANDS[0]) -> TurnReport:
+        """Refine once more without a new click; with the intent of a command, see `commands`."""
+        return self.run(Refine(command))
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands the model knows; loads it. Empty for a model without a command input."""
+        return COMMANDS[1 : int(self._refiner.describe().get("commands", 0))]
+
+    def prepare_candidates(self, count: int = 4, *, seed: int = 0) -> CandidatesJob:
+        """The job that makes candidates to rank. Raises as `prepare`, and MedSegError for a count outside 2 to 9."""
+        check_count(count)
+        return CandidatesJob(self.prepare(Refine()), count, seed)
+
+    def candidates(self, count: int = 4, *, seed: int = 0) -> Candidates:
+        """Several refinements of what is shown, to choose from: in random order, near copies of another dropped."""
+        return self.prepare_candidates(count, seed=seed).run()
+
+    def choose(self, candidates: Candidates, number: int) -> TurnReport:
+        """Make a candidate, by its number from 0, the proposal. Raises StaleDeltaError, and MedSegError for no such."""
+        if not 0 <= number < len(candidates):
+            raise MedSegError(f"there is no candidate {number}; there are {len(candidates)}, counted from 0")
+        return self.apply(candidates.deltas[number])
+
+    def mask_with(self, delta: SessionDelta) -> npt.NDArray[np.bool_]:
+        """What `mask` of the label would be with that delta, for showing a candidate; whole volume, file order."""
+        self._check_version(delta.base_version)
+        percent = self._arrays.soft(delta.label).array.copy()
+        if delta.percent is not None:
+            delta.percent.apply(percent)
+        return self._working.order.undo(percent > MASK_THRESHOLD)
+
+    def prepare_suggestion(self, seen: Sequence[Suggestion] = ()) -> SuggestionJob:
+        """The job that finds where to look next. Raises MedSegError before the first step of the model."""
+        value = self.active_label
+        snapshot = live(self, value)
+        area = region_of(snapshot)
+        return SuggestionJob(
+            replace(
+                snapshot,
+                percent=self._arrays.soft(value).snapshot(area),
+                extent=snapshot.extent.copy(),
+                locked=read_barrier(self._arrays, area, self.labels, value, self.overwrite),
+            ),
+            tuple(seen),
+        )
+
+    def next_suggestion(self, seen: Sequence[Suggestion] = ()) -> Suggestion | None:
+        """The slice that most needs a click, apart from those within 5 mm of `seen`; None where none is left."""
+        return self.prepare_suggestion(seen).run()
+
+    def edit(self, operation: Operation) -> EditReport:
+        """An edit by hand of the active label, by an operation of `medseg_rl.editing`: one undo entry, or none.
+
+        Raises EditError for what the operation cannot do, ClickError where the active label is locked by hand,
+        MedSegError while a proposal is open.
+        """
+        return self.apply_edit(self.prepare_edit(operation).run())
 
     def delete_click(self, number: int) -> TurnReport:
         """Take a click out of the list by its number in `clicks`.
@@ -254,31 +370,11 @@ class SegmentationSession:
 
     def accept(self) -> Change | None:
         """Write the open proposal into the label map, within the locks. None when there is none."""
-        value = self._ledger.open_label
-        if value is None:
-            return None
-        self.labels.check_writable(value)
-        work = self._work(value)
-        delta = self._arrays.accepted(value, work.open_box, self.labels)
-        count = len(work.open_clicks)
-        name = f"Accept proposal, {self._name(value)}, {count} click{'' if count == 1 else 's'}"
-        ledger = self._ledger.with_work(value, work.accepted())
-        if delta is not None:
-            ledger = ledger.with_written(MODEL, delta.voxels)
-        return self._commit(self._entry(name, value, () if delta is None else ((LABEL_MAP, delta),), ledger, "accept"))
+        return proposals.accept(self)
 
     def discard(self) -> Change | None:
         """Take back the open proposal with its clicks. None when there is none."""
-        value = self._ledger.open_label
-        if value is None:
-            return None
-        work = self._work(value)
-        delta = self._arrays.discarded(value, work)
-        name = f"Discard proposal, {self._name(value)}"
-        deltas = () if delta is None else ((percent_key(value), delta),)
-        return self._commit(
-            self._entry(name, value, deltas, self._ledger.with_work(value, work.discarded()), "discard")
-        )
+        return proposals.discard(self)
 
     def undo(self) -> Change | None:
         """Take the newest action back, bit for bit. None when there is none."""
@@ -303,49 +399,42 @@ class SegmentationSession:
     def activate(self, value: int) -> None:
         """Make another label the active one; all others are locked then. MedSegError while a proposal is open."""
         self._name(value)
-        self._check_open_label(value)
+        check_open_label(self, value)
         self.active_label = value
 
-    def add_label(self, name: str | None = None, value: int | None = None) -> int:
+    def add_label(self, name: str | None = None, value: int | None = None, colour: Colour | None = None) -> int:
         """Add a label and return its value, the next free one unless given. The active label stays."""
-        value = self.labels.free_value if value is None else value
-        if value in self.labels or not 0 < value <= np.iinfo(self._arrays.labels.dtype).max:
-            raise MedSegError(f"label value {value} is taken or out of range; {self.labels.free_value} is free")
-        table = self.labels.adding(name, value=value)
-        given = {"value": value, "name": table[value].name, "colour": list(table[value].colour)}
-        name = f"Add label {table[value].name}"
-        self._commit(self._entry(name, value, (), self._ledger.with_labels(table), "add_label", given))
-        return value
+        return label_actions.add(self, name, value, colour)
+
+    def rename_label(self, value: int, name: str) -> Change | None:
+        """Give a label another name; None where it has that name."""
+        return label_actions.rename(self, value, name)
+
+    def recolour_label(self, value: int, colour: Colour) -> Change | None:
+        """Give a label another colour, 0 to 255; None where it has that colour."""
+        return label_actions.recolour(self, value, colour)
+
+    def delete_label(self, value: int) -> Change:
+        """Delete a label with its voxels and clicks. MedSegError for the only one, a locked one, an open proposal."""
+        return label_actions.delete(self, value)
 
     def set_lock(self, value: int, locked: bool) -> None:
-        """Close or open the padlock of a label."""
-        name = self._name(value)
-        if self.labels[value].locked != locked:
-            table = self.labels.changing(value, locked=locked)
-            verb, given = "Lock" if locked else "Unlock", {"value": value, "locked": locked}
-            ledger = self._ledger.with_labels(table)
-            self._commit(self._entry(f"{verb} {name}", value, (), ledger, "lock_label", given))
+        """Close or open the padlock of a label by hand. One opened by hand stays open when another label is active."""
+        label_actions.set_lock(self, value, locked)
 
-    def export(self, path: str | PathLike[str]) -> Path:
-        """Write the accepted label map to overlay its image. OutputError; MedSegError while a proposal is open."""
-        from medseg_rl.imageio import write_mask
+    def export(self, path: str | PathLike[str], *, flatten: bool = False) -> Path:
+        """Write the accepted labels to overlay their image; `flatten`: the later one where labels overlap.
+
+        Raises OutputError; MedSegError while a proposal is open.
+        """
+        from medseg_rl.imageio import write_segmentation
 
         value = self._ledger.open_label
         if value is not None:
             raise MedSegError(f"label {self._name(value)} has an open proposal; accept or discard it before the export")
-        values = (0, *self.labels.values)
-        narrow = np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values)))
-        write_mask(path, self.image.with_array(self.label_map.astype(narrow)), like=self.image)
+        touched = [v for v, counts in self._ledger.written.items() if counts.get("model")]
+        write_segmentation(path, self.segmentation, like=self.image, flatten=flatten, touched_by_model=touched)
         return Path(path)
-
-    def save(self, path: str | PathLike[str], **options: Any) -> Path:
-        """Write everything but the image as a session file; `options` as for `medseg_rl.session.saving.save`.
-
-        Raises OutputError; an old file of that name is then as it was.
-        """
-        from medseg_rl.session.saving import save
-
-        return save(self, Path(path), **options)
 
     def warm_up(self) -> None:
         """Load the refiner and normalise the image now, so that the first click need not."""
@@ -370,71 +459,37 @@ class SegmentationSession:
     def _in_file(self, click: Click) -> Click:
         return Click(index_in_file_order(click.index, self._working.order, self._working.shape), click.label)
 
-    def _check_open_label(self, value: int) -> None:
-        other = self._ledger.open_label
-        if other not in (None, value):
-            raise MedSegError(f"label {self._name(other)} has an open proposal; accept or discard it first")
-
-    def _working_clicks(self, action: PlaceClicks | PlaceVoxelClicks) -> tuple[Click, ...]:
-        """The clicks in working order. Raises ClickError when one is outside or in a locked label."""
-        found = voxel_clicks(self.image, action.clicks)
-        clicks = tuple(Click(self._working.order.apply_index(c.index, self.image.shape), c.label) for c in found)
-        for click, original in zip(clicks, found, strict=True):
-            lock = self.labels.lock_at(self._arrays.labels, click.index, active=self.active_label)
-            if lock is not None:
-                where = f"the click at voxel {original.index} lies in label {lock.name}, which is locked"
-                raise ClickError(f"{where}; make it the active label, or click outside it")
-        return clicks
-
-    def _live(self, value: int) -> Snapshot:
-        """Everything a job may come to read, nothing copied yet."""
-        soft = self._arrays.soft(value)
-        return Snapshot(
-            image=self._working,
-            refiner=self._refiner,
-            config=self.config,
-            base_version=self.version,
-            label=value,
-            label_name=self._name(value),
-            work=self._work(value),
-            percent=soft.array,
-            extent=soft.extent,
-            touched=soft.touched,
-            locked=no_locks,
-        )
-
-    def _reach(self, live: Snapshot, clicks: tuple[Click, ...]) -> Box:
-        """The part of the volume a turn may come to read; empty where it has nothing to do."""
-        turn = turn_input(live, live.work, clicks, live.extent, asked=not clicks)
-        if why_nothing(turn.clicks, turn.n_new, turn.mask_box, asked=turn.asked):
-            return Box((0, 0, 0), (0, 0, 0))
-        return turn.reach(self.config)
-
-    def _copied(self, live: Snapshot, area: Box) -> Snapshot:
-        return replace(
-            live,
-            percent=self._arrays.soft(live.label).snapshot(area),
-            extent=live.extent.copy(),
-            locked=self._arrays.locks(area, self.labels, live.label),
-        )
+    def _check_version(self, base: int) -> None:
+        if base != self.version:
+            raise StaleDeltaError(
+                f"the result is for version {base} but the session is at {self.version}; run it again"
+            )
 
     def _entry(
         self, name: str, value: int, deltas: Deltas, ledger: Ledger, action: str, parameters: Parameters | None = None
     ) -> UndoEntry[Ledger]:
         return UndoEntry(name, deltas, self._ledger, ledger, value, action, parameters or {})
 
-    def _commit(self, entry: UndoEntry[Ledger], report: TurnReport | None = None) -> Change:
+    def _commit(
+        self, entry: UndoEntry[Ledger], report: TurnReport | None = None, met: tuple[Intervention, ...] = ()
+    ) -> Change:
         self._check_not_read_only()
         for key, delta in entry.deltas:
             self._arrays.write(key, delta)
         self.history.push(entry)
-        return self._moved_to(entry, "do", report)
+        return self._moved_to(entry, "do", report, met)
 
     def _check_not_read_only(self) -> None:
         if self.read_only:
             raise MedSegError(f"nothing can be changed here: {self.read_only}")
 
-    def _moved_to(self, entry: UndoEntry[Ledger], direction: Direction, report: TurnReport | None = None) -> Change:
+    def _moved_to(
+        self,
+        entry: UndoEntry[Ledger],
+        direction: Direction,
+        report: TurnReport | None = None,
+        met: tuple[Intervention, ...] = (),
+    ) -> Change:
         self._ledger = entry.before if direction == "undo" else entry.after
         base, self.version = self.version, self.version + 1
         if self.active_label not in self.labels:  # the label itself was undone
@@ -443,5 +498,5 @@ class SegmentationSession:
         shown = None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
         label = entry.subject if isinstance(entry.subject, int) else None
         about = (entry.action, entry.parameters, entry.name, label)
-        tell(self.observers, SessionEvent(*about, base, self.version, entry, direction, report))
+        tell(self.observers, SessionEvent(*about, base, self.version, entry, direction, report, met))
         return Change(entry.name, label, shown)

@@ -10,24 +10,40 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from medseg_rl.hints.clicks import Click, newest_per_voxel
+import numpy as np
+import numpy.typing as npt
+
+from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.history import BoxDelta
+from medseg_rl.interaction import Stroke, Variation
 from medseg_rl.labels import LabelMap
-from medseg_rl.refiner import LOWEST
+from medseg_rl.refiner import LOWEST, NO_COMMAND
 from medseg_rl.volume import Box
 
 BINARY_OBJECT, BINARY_BACKGROUND = 90, 10  # hundredths of a binary start: a wrong one must stay correctable
 
-TurnKind = Literal["click", "refine", "start"]
+Source = Literal["model", "brush", "operation"]
+TurnKind = Literal["click", "refine", "start", "operation"]
 
 
 @dataclass(frozen=True, eq=False)
 class OpenTurn:
-    """One action of the open proposal: its new clicks and what it changed in the percent state."""
+    """One action of the open proposal: its new clicks and what it changed in the percent state.
+
+    `command`, `variation`: how it was asked for. `strokes`: what was painted while it ran.
+    """
 
     kind: TurnKind
     clicks: tuple[Click, ...]
     delta: BoxDelta | None
+    command: int = NO_COMMAND
+    variation: Variation | None = None
+    strokes: tuple[Stroke, ...] = ()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it stands on its own: what came before it cannot be taken back any more."""
+        return self.kind in ("start", "operation")
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,11 @@ class LabelWork:
         """As it was when the proposal opened."""
         return self if self.base is None else self.base
 
+    def agreeing_with(self, box: Box, inside: npt.NDArray[np.bool_]) -> LabelWork:
+        """Without the accepted clicks in a box that an edit by hand contradicts; `inside`: the label after it."""
+        kept = tuple(c for c in self.accepted_clicks if not _contradicts(c, box, inside))
+        return self if len(kept) == len(self.accepted_clicks) else replace(self, accepted_clicks=kept)
+
     def without_click(self, number: int) -> LabelWork:
         """With one click less in the list; what it did to the mask stays."""
         if number < len(self.accepted_clicks):
@@ -75,11 +96,11 @@ class LabelWork:
         raise IndexError(number)
 
     def is_settled(self, number: int) -> bool:
-        """Whether deleting that click only takes it from the hints: it was accepted, or a new start came after it."""
+        """Whether deleting that click only takes it from the hints: accepted, or a start or operation came after it."""
         if number < len(self.accepted_clicks):
             return True
         at, _ = self.turn_of(number)
-        return any(turn.kind == "start" for turn in self.turns[at + 1 :])
+        return any(turn.is_settled for turn in self.turns[at + 1 :])
 
     @property
     def open_clicks(self) -> tuple[Click, ...]:
@@ -118,11 +139,14 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Everything small: undo and redo put back whole ledgers. `written`: voxels of the label map each source wrote."""
+    """Everything small: undo and redo put back whole ledgers.
+
+    `written`: how many voxels of each label each source ("model", "brush", "operation") wrote or erased.
+    """
 
     labels: LabelMap
     works: Mapping[int, LabelWork] = field(default_factory=lambda: MappingProxyType({}))
-    written: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    written: Mapping[int, Mapping[str, int]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def open_label(self) -> int | None:
@@ -133,14 +157,30 @@ class Ledger:
         """With other work for one label."""
         return Ledger(self.labels, MappingProxyType({**self.works, value: work}), self.written)
 
-    def with_written(self, source: str, voxels: int) -> Ledger:
-        """With more voxels written by `source`."""
-        written = {**self.written, source: self.written.get(source, 0) + voxels}
-        return Ledger(self.labels, self.works, MappingProxyType(written))
+    def with_written(self, value: int, source: Source, voxels: int) -> Ledger:
+        """With more voxels of a label written by `source`."""
+        if not voxels:
+            return self
+        before = self.written.get(value, {})
+        of_label = MappingProxyType({**before, source: before.get(source, 0) + voxels})
+        return Ledger(self.labels, self.works, MappingProxyType({**self.written, value: of_label}))
+
+    def without(self, value: int) -> Ledger:
+        """With one label less, and nothing that was known of it."""
+        works = MappingProxyType({v: work for v, work in self.works.items() if v != value})
+        written = MappingProxyType({v: counts for v, counts in self.written.items() if v != value})
+        return Ledger(self.labels.without(value), works, written)
 
     def with_labels(self, labels: LabelMap) -> Ledger:
         """With another label table."""
         return Ledger(labels, self.works, self.written)
+
+
+def _contradicts(click: Click, box: Box, inside: npt.NDArray[np.bool_]) -> bool:
+    if not box.contains(click.index):
+        return False
+    i, j, k = (n - m for n, m in zip(click.index, box.start, strict=True))
+    return bool(inside[i, j, k]) != (click.label == ClickLabel.FOREGROUND)
 
 
 def _without(clicks: tuple[Click, ...], number: int) -> tuple[Click, ...]:

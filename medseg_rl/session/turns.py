@@ -7,11 +7,21 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from medseg_rl.errors import Cancelled
+from medseg_rl.errors import Cancelled, MedSegError
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.history import BoxDelta
-from medseg_rl.interaction import MaskExtent, Progress, TurnInput, TurnReport, take_turn
-from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent
+from medseg_rl.interaction import (
+    MaskExtent,
+    Progress,
+    Strokes,
+    TurnInput,
+    TurnReport,
+    TurnResult,
+    Variation,
+    Varied,
+    take_turn,
+)
+from medseg_rl.refiner import COMMANDS, HIGHEST, LOWEST, MASK_THRESHOLD, NO_COMMAND, Percent, Refiner
 from medseg_rl.session.jobs import Cancel, Outcome, Run, Snapshot, Start
 from medseg_rl.session.state import (
     BINARY_BACKGROUND,
@@ -24,20 +34,57 @@ from medseg_rl.session.state import (
 from medseg_rl.volume import Box
 
 
-def click_turn(new_clicks: tuple[Click, ...], *, asked: bool = False) -> Run:
-    """One turn with these clicks, or a refinement that was asked for without any."""
+def click_turn(new_clicks: tuple[Click, ...], *, scribble: bool = False) -> Run:
+    """One turn with these clicks."""
+    return _turn(OpenTurn("click", new_clicks, None), _clicks_name(new_clicks, scribble))
 
-    def run(snapshot: Snapshot, cancel: Cancel, progress: Progress | None) -> Outcome:
-        turn = turn_input(snapshot, snapshot.work, new_clicks, snapshot.extent, asked=asked)
-        result = take_turn(turn, snapshot.refiner, snapshot.config, cancel=cancel, progress=progress)
+
+def refine_turn(command: str = COMMANDS[NO_COMMAND], variation: Variation | None = None) -> Run:
+    """A refinement that was asked for without any new click."""
+    number = COMMANDS.index(command)
+    named = "Refine" if variation is None else "Candidate"
+    turn = OpenTurn("refine", (), None, command=number, variation=variation)
+    return _turn(turn, named if number == NO_COMMAND else command.replace("_", " ").capitalize())
+
+
+def _turn(asked: OpenTurn, what: str) -> Run:
+    def run(snapshot: Snapshot, cancel: Cancel, progress: Progress | None, strokes: Strokes | None) -> Outcome:
+        result = _take(snapshot, snapshot.work, asked, cancel, progress, strokes)
         if not result.stored:
-            return "", None, snapshot.work, result.report
-        work = snapshot.work.with_turn(OpenTurn("refine" if asked else "click", new_clicks, result.delta))
-        what = "Refine" if asked else _clicks_name(new_clicks)
-        counts = f"+{result.report.added_voxels} -{result.report.removed_voxels} voxels"
-        return f"{what}, {snapshot.label_name}, {counts}", result.delta, work, result.report
+            return Outcome("", None, snapshot.work, result.report)
+        work = snapshot.work.with_turn(replace(asked, delta=result.delta, strokes=result.strokes))
+        name = f"{what}, {snapshot.label_name}, +{result.report.added_voxels} -{result.report.removed_voxels} voxels"
+        return Outcome(name, result.delta, work, result.report, result.interventions)
 
     return run
+
+
+def _take(
+    snapshot: Snapshot,
+    work: LabelWork,
+    asked: OpenTurn,
+    cancel: Cancel,
+    progress: Progress | None,
+    strokes: Strokes | None,
+) -> TurnResult:
+    """Runs a turn on a snapshot, after `work`. Raises MedSegError for a command that the model does not know."""
+    refiner: Refiner = snapshot.refiner
+    config = snapshot.config
+    if asked.command != NO_COMMAND:
+        check_command(refiner, asked.command)
+        config = replace(config, command=asked.command)
+    if asked.variation is not None:
+        refiner = Varied(refiner, asked.variation)
+    turn = turn_input(snapshot, work, asked.clicks, snapshot.extent, asked=asked.kind == "refine")
+    return take_turn(turn, refiner, config, cancel=cancel, progress=progress, strokes=strokes)
+
+
+def check_command(refiner: Refiner, command: int) -> None:
+    """Raises MedSegError, saying why, where the model has no such command."""
+    known = int(refiner.describe().get("commands", 0))
+    if command >= known:
+        has = "takes no commands" if not known else f"knows only {', '.join(COMMANDS[1:known])}"
+        raise MedSegError(f"the model {refiner.name} {has}, so not {COMMANDS[command]}; click, or use the exact edits")
 
 
 def turn_input(
@@ -62,7 +109,7 @@ def turn_input(
 def delete_click(number: int) -> Run:
     """Take a click of the open proposal back: the state before it, then the later turns again without it."""
 
-    def run(snapshot: Snapshot, cancel: Cancel, progress: Progress | None) -> Outcome:
+    def run(snapshot: Snapshot, cancel: Cancel, progress: Progress | None, strokes: Strokes | None) -> Outcome:
         at, within = snapshot.work.turn_of(number)
         old = snapshot.work.turns[at:]
         desk = replace(snapshot, percent=_copy(snapshot), extent=snapshot.extent.copy())
@@ -79,7 +126,7 @@ def delete_click(number: int) -> Run:
         delta = _overall(desk.percent, old, work.turns[at:])
         if not work.turns:
             work = snapshot.work.discarded()
-        return f"Delete click {number + 1}, {snapshot.label_name}", delta, work, _counted(delta)
+        return Outcome(f"Delete click {number + 1}, {snapshot.label_name}", delta, work, counted(delta))
 
     return run
 
@@ -87,9 +134,9 @@ def delete_click(number: int) -> Run:
 def forget_click(number: int) -> Run:
     """Take a click out of the hints; the mask stays."""
 
-    def run(snapshot: Snapshot, cancel: Cancel, progress: Progress | None) -> Outcome:
+    def run(snapshot: Snapshot, cancel: Cancel, progress: Progress | None, strokes: Strokes | None) -> Outcome:
         work = snapshot.work.without_click(number)
-        return f"Delete click {number + 1}, {snapshot.label_name}", None, work, TurnReport()
+        return Outcome(f"Delete click {number + 1}, {snapshot.label_name}", None, work, TurnReport())
 
     return run
 
@@ -104,8 +151,7 @@ def _copy(snapshot: Snapshot) -> Percent:
 
 def _replayed(desk: Snapshot, work: LabelWork, turn: OpenTurn, cancel: Cancel, progress: Progress | None) -> LabelWork:
     """`work` after that turn was run again on the percent and extent of `desk`, which are changed in place."""
-    given = turn_input(desk, work, turn.clicks, desk.extent, asked=turn.kind == "refine")
-    result = take_turn(given, desk.refiner, desk.config, cancel=cancel, progress=progress)
+    result = _take(desk, work, turn, cancel, progress, Strokes((s, {}) for s in turn.strokes) if turn.strokes else None)
     if result.delta is not None:
         result.delta.apply(desk.percent)
         desk.extent.follow(result.delta)
@@ -130,7 +176,7 @@ def _overall(percent: Percent, old: tuple[OpenTurn, ...], new: tuple[OpenTurn, .
 def start_from(start: Start) -> Run:
     """Replace the state by a mask or a probability; clicks made so far stay and are written into it."""
 
-    def run(snapshot: Snapshot, cancel: Cancel, progress: Progress | None) -> Outcome:
+    def run(snapshot: Snapshot, cancel: Cancel, progress: Progress | None, strokes: Strokes | None) -> Outcome:
         loaded = snapshot.image.order.apply(start.load())
         if cancel():
             raise Cancelled("the start was stopped; the mask is as before")
@@ -139,7 +185,7 @@ def start_from(start: Start) -> Run:
         present = Box.around_mask(wanted != background)
         box = union_of([*clicks, *(b for b in (present, snapshot.touched) if b is not None)])
         if box is None:
-            return "", None, snapshot.work, TurnReport("the start mask is empty: nothing changed")
+            return Outcome("", None, snapshot.work, TurnReport("the start mask is empty: nothing changed"))
         after = np.where(wanted[box.slices] == background, np.uint8(0), wanted[box.slices])
         _write_clicks(after, box, snapshot)
         locked = snapshot.locked(box)
@@ -152,7 +198,7 @@ def start_from(start: Start) -> Run:
             background=background,
             start_box=None if inside is None else inside.shifted(box.start),
         )
-        return f"{start.name}, {snapshot.label_name}", delta, work, _counted(delta)
+        return Outcome(f"{start.name}, {snapshot.label_name}", delta, work, counted(delta))
 
     return run
 
@@ -172,7 +218,7 @@ def _write_clicks(after: Percent, box: Box, snapshot: Snapshot) -> None:
             after[i, j, k] = HIGHEST if click.label == ClickLabel.FOREGROUND else LOWEST
 
 
-def _counted(delta: BoxDelta | None) -> TurnReport:
+def counted(delta: BoxDelta | None) -> TurnReport:
     """Counts and box of a delta's change of the mask."""
     if delta is None:
         return TurnReport()
@@ -187,7 +233,9 @@ def _counted(delta: BoxDelta | None) -> TurnReport:
     )
 
 
-def _clicks_name(clicks: tuple[Click, ...]) -> str:
-    if len(clicks) > 1:
+def _clicks_name(clicks: tuple[Click, ...], scribble: bool) -> str:
+    if scribble:
+        return "Scribble"
+    if len(clicks) != 1:
         return f"{len(clicks)} clicks"
     return "Object click" if clicks[0].label == ClickLabel.FOREGROUND else "Background click"

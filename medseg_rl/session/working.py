@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from medseg_rl.editing import Grid
 from medseg_rl.preprocessing import normalise_intensity
 from medseg_rl.refiner import Percent, RefinementRequest, Refiner, never_cancelled, no_preview
 from medseg_rl.volume import AxisOrder, Box, Index, Volume
@@ -30,6 +32,20 @@ class WorkingImage:
         self._image = image
         self._lock = threading.Lock()
         self._normalised: npt.NDArray[np.float32] | None = None
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
+        to_file = np.eye(4)
+        for axis, (file_axis, flipped) in enumerate(zip(self.order.permutation, self.order.flipped, strict=True)):
+            to_file[:3, axis] = 0
+            to_file[file_axis, axis] = -1 if flipped else 1
+            to_file[file_axis, 3] = self._image.shape[file_axis] - 1 if flipped else 0
+        return Grid(self._image.affine @ to_file, self.shape)
+
+    def intensities(self, box: Box) -> npt.NDArray[Any]:
+        """Values of a box as the file has them, a view."""
+        return self.order.apply(self._image.array)[box.slices]
 
     def read(self, box: Box) -> npt.NDArray[np.float32]:
         """Normalised values of a box, a copy in memory order."""
@@ -80,6 +96,11 @@ class LazyRefiner:
     ) -> Percent:
         """What the real one answers."""
         return self.get().refine(request, cancel=cancel, preview=preview)
+
+    def expected_gain(self, request: RefinementRequest) -> npt.NDArray[np.float32] | None:
+        """What the real one's value head says of each voxel; None where it has none."""
+        foresees: Any = getattr(self.get(), "expected_gain", None)
+        return None if foresees is None else foresees(request)
 
 
 def box_in_file_order(box: Box, order: AxisOrder, working_shape: Index) -> Box:

@@ -269,7 +269,7 @@ def by_hand(desk, rows, *, inside):
     deltas = []
     arrays = (
         (percent_key(1), session._arrays.soft(1).array, 99 if inside else 1),
-        (LABEL_MAP, session._arrays.labels, inside),
+        (LABEL_MAP, session._arrays.layers[0], inside),
     )
     for key, array, value in arrays:
         old = array[box.slices]

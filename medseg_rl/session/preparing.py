@@ -1,0 +1,137 @@
+"""Makes jobs: checks an action on the model and copies what it needs, the region of interest and never the volume."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from medseg_rl.errors import ClickError, EditError, MedSegError
+from medseg_rl.hints.clicks import Click
+from medseg_rl.interaction import why_nothing
+from medseg_rl.refiner import COMMANDS
+from medseg_rl.session.arrays import no_locks
+from medseg_rl.session.entry import voxel_clicks
+from medseg_rl.session.jobs import Action, Job, PlaceClicks, PlaceVoxelClicks, Refine, Run, Snapshot, Start
+from medseg_rl.session.requests import done_again
+from medseg_rl.session.turns import click_turn, delete_click, forget_click, refine_turn, start_from, turn_input
+from medseg_rl.session.writing import read_barrier
+from medseg_rl.volume import Box, Index
+
+if TYPE_CHECKING:
+    from medseg_rl.session.segmentation import SegmentationSession
+
+NOWHERE = Box((0, 0, 0), (0, 0, 0))
+
+
+def prepare(session: SegmentationSession, action: Action) -> Job:
+    """The job of an action. Raises ClickError for a click outside the volume, in a lock, or a number that is none."""
+    started = perf_counter()
+    value = session.active_label
+    check_open_label(session, value)
+    session.labels.check_writable(value)
+    snapshot = live(session, value)
+    run, area = _work_of(session, snapshot, action)
+    if area is not None:
+        snapshot = _copied(session, snapshot, area)
+    name, parameters = done_again(session.image, action)
+    return Job(replace(snapshot, prepare_seconds=perf_counter() - started), run, name, parameters)
+
+
+def _work_of(session: SegmentationSession, snapshot: Snapshot, action: Action) -> tuple[Run, Box | None]:
+    """What is to be run, and what of the volume it may come to read; None where it reads no array."""
+    whole = Box.whole(snapshot.percent.shape)  # of which only what was ever written is copied
+    if isinstance(action, PlaceClicks | PlaceVoxelClicks):
+        clicks = working_clicks(session, action)
+        return click_turn(clicks, scribble=action.scribble), reach(snapshot, clicks)
+    if isinstance(action, Refine):
+        if action.command not in COMMANDS:
+            raise EditError(f"there is no command {action.command!r}; there are {', '.join(COMMANDS[1:])}")
+        return refine_turn(action.command, action.variation), reach(snapshot, ())
+    if isinstance(action, Start):
+        return start_from(action), whole
+    count = len(snapshot.work.clicks)
+    if not 0 <= action.number < count:
+        raise ClickError(f"there is no click {action.number}; the list has {count}, counted from 0")
+    if snapshot.work.is_settled(action.number):
+        return forget_click(action.number), None
+    return delete_click(action.number), whole
+
+
+def check_open_label(session: SegmentationSession, value: int | None) -> None:
+    """Raises MedSegError when a label other than `value` has an open proposal."""
+    other = session._ledger.open_label
+    if other is not None and other != value:
+        name = session.labels[other].name
+        raise MedSegError(f"label {name} has an open proposal; accept or discard it first")
+
+
+def working_clicks(session: SegmentationSession, action: PlaceClicks | PlaceVoxelClicks) -> tuple[Click, ...]:
+    """The clicks in working order. Raises ClickError when one is outside or in a locked label.
+
+    Of a scribble the voxels outside locked labels count, as long as there are any.
+    """
+    found = voxel_clicks(session.image, action.clicks)
+    order = session._working.order
+    free, refused = [], ""
+    for click in found:
+        index = order.apply_index(click.index, session.image.shape)
+        stops = what_stops(session, index)
+        if stops:
+            refused = f"the click at voxel {click.index} lies in {stops}"
+            if not action.scribble:
+                raise ClickError(refused)
+        else:
+            free.append(Click(index, click.label))
+    if refused and not free:
+        raise ClickError(refused)
+    return tuple(free)
+
+
+def what_stops(session: SegmentationSession, index: Index) -> str:
+    """The label, and the way out, that keeps the active label from a voxel in working order; empty where none does."""
+    present = session._arrays.values_at(index)
+    if session.active_label in present:
+        return ""
+    for value in present:
+        name = session.labels[value].name if value in session.labels else f"Label {value}"
+        if session.labels.is_locked(value, active=session.active_label):
+            return f"label {name}, which is locked; make it the active label, or click outside it"
+        if session.overwrite == "keep":
+            return f"label {name}, which is kept; choose to replace or overlap others, or click outside it"
+    return ""
+
+
+def live(session: SegmentationSession, value: int) -> Snapshot:
+    """Everything a job may come to read, nothing copied yet."""
+    soft = session._arrays.soft(value)
+    return Snapshot(
+        image=session._working,
+        refiner=session._refiner,
+        config=session.config,
+        base_version=session.version,
+        label=value,
+        label_name=session._name(value),
+        work=session._work(value),
+        percent=soft.array,
+        extent=soft.extent,
+        touched=soft.touched,
+        locked=no_locks,
+    )
+
+
+def reach(snapshot: Snapshot, clicks: tuple[Click, ...]) -> Box:
+    """The part of the volume a turn may come to read; empty where it has nothing to do."""
+    turn = turn_input(snapshot, snapshot.work, clicks, snapshot.extent, asked=not clicks)
+    if why_nothing(turn.clicks, turn.n_new, turn.mask_box, asked=turn.asked):
+        return NOWHERE
+    return turn.reach(snapshot.config)
+
+
+def _copied(session: SegmentationSession, snapshot: Snapshot, area: Box) -> Snapshot:
+    return replace(
+        snapshot,
+        percent=session._arrays.soft(snapshot.label).snapshot(area),
+        extent=snapshot.extent.copy(),
+        locked=read_barrier(session._arrays, area, session.labels, snapshot.label, session.overwrite),
+    )

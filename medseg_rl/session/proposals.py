@@ -1,0 +1,67 @@
+"""Accepting and discarding the open proposal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medseg_rl.session.arrays import percent_key
+from medseg_rl.session.state import Change, LabelWork, Ledger, Proposal
+from medseg_rl.session.writing import Deltas, written
+
+if TYPE_CHECKING:
+    from medseg_rl.session.segmentation import SegmentationSession
+
+NO_DELTAS: Deltas = ()
+
+
+def proposal(session: SegmentationSession) -> Proposal | None:
+    """The open proposal, counted against the accepted mask; None when there is none."""
+    value = session._ledger.open_label
+    if value is None:
+        return None
+    work = session._work(value)
+    added, removed = session._arrays.difference(value, work.open_box)
+    return Proposal(value, len(work.open_clicks), added, removed)
+
+
+def accept(session: SegmentationSession) -> Change | None:
+    """Write the open proposal into the accepted labels, as far as locks and the overwrite policy let it."""
+    value = session._ledger.open_label
+    if value is None:
+        return None
+    session.labels.check_writable(value)
+    work = session._work(value)
+    count, name = len(work.open_clicks), session._name(value)
+    ledger = session._ledger.with_work(value, work.accepted())
+    box, deltas = work.open_box, NO_DELTAS
+    if box is not None:
+        shown = session._arrays.soft(value).mask(box)
+        found = written(session._arrays, session.labels, value, box, shown, session.overwrite)
+        deltas, ledger = found.deltas, ledger.with_labels(found.table)
+        ledger = _attributed(ledger, value, work, found.added + found.removed)
+    entry_name = f"Accept proposal, {name}, {count} click{'' if count == 1 else 's'}"
+    given = {"overwrite": session.overwrite}
+    return session._commit(session._entry(entry_name, value, deltas, ledger, "accept", given))
+
+
+def _attributed(ledger: Ledger, value: int, work: LabelWork, voxels: int) -> Ledger:
+    """Counts what was written under what proposed it; what was painted into a running step is the brush's."""
+    if all(turn.kind == "operation" for turn in work.turns):
+        return ledger.with_written(value, "operation", voxels)
+    painted = sum(stroke.painted.voxels for turn in work.turns for stroke in turn.strokes)
+    brushed = min(painted, voxels)
+    return ledger.with_written(value, "brush", brushed).with_written(value, "model", voxels - brushed)
+
+
+def discard(session: SegmentationSession) -> Change | None:
+    """Take back the open proposal with its clicks."""
+    value = session._ledger.open_label
+    if value is None:
+        return None
+    work = session._work(value)
+    delta = session._arrays.discarded(value, work)
+    deltas = () if delta is None else ((percent_key(value), delta),)
+    ledger = session._ledger.with_work(value, work.discarded())
+    return session._commit(
+        session._entry(f"Discard proposal, {session._name(value)}", value, deltas, ledger, "discard")
+    )

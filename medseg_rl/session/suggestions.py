@@ -1,0 +1,152 @@
+"""Where to look next: the slice that most needs a click. Suggests a place; never places a click.
+
+A slice scores the sum over the free voxels of the region, times its pixel area, of what the critic still expects to
+gain, max(V, 0), or without a value head of the uncertainty -(p log2 p + (1 - p) log2(1 - p)). Errors that the model
+is sure of are not suggested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg_rl.editing import Grid, Plane
+from medseg_rl.errors import Cancelled, MedSegError
+from medseg_rl.hints.clicks import clicks_inside
+from medseg_rl.interaction import filled
+from medseg_rl.refiner import Percent, RefinementRequest, never_cancelled
+from medseg_rl.session.jobs import Cancel, Snapshot
+from medseg_rl.session.state import deduplicated, union_of
+from medseg_rl.session.working import index_in_file_order
+from medseg_rl.volume import Box, Index
+
+SEEN_MM = 5.0  # slices nearer than this to one already suggested are skipped
+MARGIN_MM = 10.0
+PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
+Need = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """`point_mm`: RAS+ mm of the peak, `index` its voxel of the file. `slice_index`: of the file's axis `axis`, which
+    runs through the slices of `plane`. `score`: in mm2 (times return, or bit). `measure`: what was summed.
+    """
+
+    plane: Plane
+    axis: int
+    slice_index: int
+    point_mm: tuple[float, float, float]
+    index: Index
+    score: float
+    measure: Literal["value", "uncertainty"]
+
+
+@dataclass(frozen=True, eq=False)
+class SuggestionJob:
+    """On a snapshot; any thread may run it."""
+
+    snapshot: Snapshot
+    seen: tuple[Suggestion, ...]
+
+    def run(self, cancel: Cancel = never_cancelled) -> Suggestion | None:
+        """The best slice not yet seen; None where nothing is left to suggest."""
+        snapshot, box = self.snapshot, region_of(self.snapshot)
+        percent = filled(snapshot.percent[box.slices], snapshot.work.background)
+        need = _expected_gain(snapshot, box, percent)
+        if cancel():
+            raise Cancelled("the suggestion was stopped")
+        measure: Literal["value", "uncertainty"] = "value"
+        if need is None:
+            need, measure = uncertainty(percent), "uncertainty"
+        locked = snapshot.locked(box)
+        if locked is not None:
+            need[locked] = 0
+        grid = snapshot.image.grid
+        for plane, at, score in ranked_slices(need, box, grid):
+            if score <= 0:
+                return None
+            suggestion = self._at(plane, at, score, measure, need, box)
+            if not any(_is_near(grid, suggestion, other) for other in self.seen):
+                return suggestion
+        return None
+
+    def _at(
+        self, plane: Plane, at: int, score: float, measure: Literal["value", "uncertainty"], need: Need, box: Box
+    ) -> Suggestion:
+        image = self.snapshot.image
+        axis = image.grid.axis(plane)
+        part = need.take(at - box.start[axis], axis=axis)
+        peak = [int(n) for n in np.unravel_index(int(part.argmax()), part.shape)]
+        peak.insert(axis, at - box.start[axis])
+        index = (peak[0] + box.start[0], peak[1] + box.start[1], peak[2] + box.start[2])
+        x, y, z = (float(v) for v in image.grid.affine[:3] @ (*index, 1))
+        of_file = index_in_file_order(index, image.order, image.shape)
+        file_axis = image.order.permutation[axis]
+        return Suggestion(plane, file_axis, of_file[file_axis], (x, y, z), of_file, score, measure)
+
+
+def region_of(snapshot: Snapshot) -> Box:
+    """Mask, clicks and open proposal, with a margin. Raises MedSegError before the first step of the model."""
+    work = snapshot.work
+    if not work.clicks and not any(turn.kind in ("click", "refine", "start") for turn in work.turns):
+        raise MedSegError(f"the model has not refined {snapshot.label_name} yet; click once, then ask where to look")
+    parts = [snapshot.extent.box, work.open_box, *(Box.around_indices([click.index]) for click in work.clicks)]
+    whole = union_of(box for box in parts if box is not None)
+    assert whole is not None
+    return whole.grown_mm(MARGIN_MM, snapshot.image.spacing, snapshot.image.shape)
+
+
+def _expected_gain(snapshot: Snapshot, box: Box, percent: Percent) -> Need | None:
+    """max(V, 0) over the region; None without a value head, and where the region is more than is refined at once."""
+    if box.voxels > snapshot.config.roi_cap_voxels:
+        return None
+    work = snapshot.work
+    new = work.turns[-1].clicks if work.turns else ()
+    clicks, n_new = deduplicated(work.clicks[: len(work.clicks) - len(new)], new)
+    request = RefinementRequest(
+        image=snapshot.image.read(box),
+        spacing=snapshot.image.spacing,
+        percent=percent,
+        clicks=clicks_inside(clicks, box),
+        n_new_clicks=n_new,
+        held_voxels=snapshot.locked(box),
+    )
+    gain = snapshot.refiner.expected_gain(request)
+    return None if gain is None else np.maximum(gain, 0)
+
+
+def uncertainty(percent: Percent) -> Need:
+    """Bits that a voxel's probability leaves open."""
+    table = np.arange(256, dtype=np.float64).clip(1, 99) / 100
+    bits = -(table * np.log2(table) + (1 - table) * np.log2(1 - table))
+    floor = bits[1]  # the surest a state can be
+    need: Need = (bits - floor).clip(0).astype(np.float32)[percent]
+    return need
+
+
+def ranked_slices(need: Need, box: Box, grid: Grid) -> Iterator[tuple[Plane, int, float]]:
+    """Plane, slice and score in mm2, best first; of equal ones the sagittal, then the coronal."""
+    found: list[tuple[float, Plane, int]] = []
+    for plane in PLANES:
+        axis = grid.axis(plane)
+        first, second = (a for a in range(3) if a != axis)
+        area = float(np.linalg.norm(np.cross(grid.affine[:3, first], grid.affine[:3, second])))
+        sums = need.sum(axis=(first, second), dtype=np.float64) * area
+        found += [(float(score), plane, box.start[axis] + n) for n, score in enumerate(sums)]
+    for score, plane, at in sorted(found, key=lambda entry: -entry[0]):
+        yield plane, at, score
+
+
+def _is_near(grid: Grid, one: Suggestion, other: Suggestion) -> bool:
+    """Whether two suggestions lie on slices of one plane less than 5 mm apart, measured across the slices."""
+    if one.plane != other.plane:
+        return False
+    axis = grid.axis(one.plane)
+    first, second = (a for a in range(3) if a != axis)
+    normal = np.cross(grid.affine[:3, first], grid.affine[:3, second])
+    normal = normal / np.linalg.norm(normal)
+    return bool(abs(float(np.dot(np.subtract(one.point_mm, other.point_mm), normal))) < SEEN_MM)
