@@ -91,7 +91,9 @@ def _print(session: Path, mode: str, result: Replay) -> None:
         apart = [step for step in result.recomputed if step.percent_voxels or step.error]
         print(f"{len(result.recomputed)} steps of the model computed anew, {len(apart)} of them differ")
         if apart:
-            print_table("", ("step", "action", "label", "mask voxels", "voxels", "hundredths"), [_row(s) for s in apart])
+            print_table(
+                "", ("step", "action", "label", "mask voxels", "voxels", "hundredths"), [_row(s) for s in apart]
+            )
 
 
 def _row(step: StepComparison) -> tuple[str, ...]:
