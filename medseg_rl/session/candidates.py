@@ -111,3 +111,10 @@ def check_count(count: int) -> None:
     """Raises MedSegError for a number of candidates that nobody could compare."""
     if not FEWEST <= count <= MOST:
         raise MedSegError(f"{count} candidates cannot be ranked; ask for {FEWEST} to {MOST}")
+
+
+def chosen(candidates: Candidates, number: int) -> SessionDelta:
+    """The change that a candidate, by its number from 0, comes to. Raises MedSegError for no such number."""
+    if not 0 <= number < len(candidates):
+        raise MedSegError(f"there is no candidate {number}; there are {len(candidates)}, counted from 0")
+    return candidates.deltas[number]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,15 +19,13 @@ from medseg_rl.interaction import Stroke
 from medseg_rl.labels import LabelMap
 from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, never_cancelled
 from medseg_rl.session.arrays import CaseArrays, Mask, percent_key
+from medseg_rl.session.case import Case
 from medseg_rl.session.jobs import Job
 from medseg_rl.session.preparing import check_open_label
 from medseg_rl.session.state import LabelWork, Ledger, OpenTurn, Source, union_of
 from medseg_rl.session.working import box_in_file_order
 from medseg_rl.session.writing import Deltas, Overwrite, barrier, separated, written
 from medseg_rl.volume import Box
-
-if TYPE_CHECKING:
-    from medseg_rl.session.segmentation import SegmentationSession
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
 
@@ -100,7 +98,7 @@ class EditJob:
         return EditDelta(self.base_version, self.label, deltas, ledger, report, "edit", parameters)
 
 
-def prepare_edit(session: SegmentationSession, operation: Operation) -> EditJob:
+def prepare_edit(session: Case, operation: Operation) -> EditJob:
     """The job of an operation on the active label.
 
     Raises MedSegError while a proposal is open, ClickError when the active label is locked by hand.

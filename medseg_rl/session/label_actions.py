@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from medseg_rl.errors import MedSegError
 from medseg_rl.labels import Colour, LabelMap
+from medseg_rl.session.case import Case
 from medseg_rl.session.events import Parameters
 from medseg_rl.session.preparing import check_open_label
 from medseg_rl.session.state import Change
 from medseg_rl.session.writing import emptied
 
-if TYPE_CHECKING:
-    from medseg_rl.session.segmentation import SegmentationSession
-
 LONGEST_NAME = 64  # characters: what a DICOM segment label holds
 
 
-def add(session: SegmentationSession, name: str | None, value: int | None, colour: Colour | None) -> int:
+def add(session: Case, name: str | None, value: int | None, colour: Colour | None) -> int:
     """Add a label at the end and return its value. Raises MedSegError where the value is taken or does not fit."""
     value = session.labels.free_value if value is None else value
     limits = np.iinfo(session._arrays.layers[0].dtype)
@@ -31,7 +27,7 @@ def add(session: SegmentationSession, name: str | None, value: int | None, colou
     return value
 
 
-def rename(session: SegmentationSession, value: int, name: str) -> Change | None:
+def rename(session: Case, value: int, name: str) -> Change | None:
     """Give a label another name; None where it has that name."""
     old, name = session._name(value), _checked(name)
     if name == old:
@@ -41,7 +37,7 @@ def rename(session: SegmentationSession, value: int, name: str) -> Change | None
     return _table_changed(session, f"Rename {old} to {name}", value, table, "rename_label", given)
 
 
-def recolour(session: SegmentationSession, value: int, colour: Colour) -> Change | None:
+def recolour(session: Case, value: int, colour: Colour) -> Change | None:
     """Give a label another colour; None where it has that colour. Raises MedSegError for none from 0 to 255."""
     name = session._name(value)
     wanted = tuple(int(part) for part in colour)
@@ -55,7 +51,7 @@ def recolour(session: SegmentationSession, value: int, colour: Colour) -> Change
     return _table_changed(session, f"Recolour {name}", value, table, "recolour_label", given)
 
 
-def set_lock(session: SegmentationSession, value: int, locked: bool) -> Change | None:
+def set_lock(session: Case, value: int, locked: bool) -> Change | None:
     """Close or open the padlock of a label by hand; None where it is as wished.
 
     Opened by hand, a label that is not the active one can be written into, as the overwrite policy says.
@@ -70,12 +66,13 @@ def set_lock(session: SegmentationSession, value: int, locked: bool) -> Change |
     return _table_changed(session, f"{'Lock' if locked else 'Unlock'} {name}", value, table, "lock_label", given)
 
 
-def delete(session: SegmentationSession, value: int) -> Change:
+def delete(session: Case, value: int) -> Change:
     """Delete a label with its voxels, clicks and probabilities.
 
     Raises MedSegError for the only label, a label locked by hand, and while any proposal is open.
     """
     name = session._name(value)
+    session._check_not_read_only()
     check_open_label(session, None)
     if session.labels[value].locked:
         raise MedSegError(f"label {name} is locked; open its lock before you delete it")
@@ -91,9 +88,7 @@ def delete(session: SegmentationSession, value: int) -> Change:
     )
 
 
-def _table_changed(
-    session: SegmentationSession, name: str, value: int, table: LabelMap, action: str, given: Parameters
-) -> Change:
+def _table_changed(session: Case, name: str, value: int, table: LabelMap, action: str, given: Parameters) -> Change:
     return session._commit(session._entry(name, value, (), session._ledger.with_labels(table), action, given))
 
 

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING
 
+from medseg_rl.editing import Plane, scribble_voxels
 from medseg_rl.errors import ClickError, EditError, MedSegError
-from medseg_rl.hints.clicks import Click
+from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.interaction import why_nothing
 from medseg_rl.refiner import COMMANDS
 from medseg_rl.session.arrays import no_locks
-from medseg_rl.session.entry import voxel_clicks
+from medseg_rl.session.case import Case
+from medseg_rl.session.entry import as_point, voxel_clicks
 from medseg_rl.session.jobs import Action, Job, PlaceClicks, PlaceVoxelClicks, Refine, Run, Snapshot, Start
 from medseg_rl.session.requests import done_again
 from medseg_rl.session.turns import click_turn, delete_click, forget_click, refine_turn, start_from, turn_input
+from medseg_rl.session.working import index_in_file_order
 from medseg_rl.session.writing import read_barrier
 from medseg_rl.volume import Box, Index
-
-if TYPE_CHECKING:
-    from medseg_rl.session.segmentation import SegmentationSession
 
 NOWHERE = Box((0, 0, 0), (0, 0, 0))
 
 
-def prepare(session: SegmentationSession, action: Action) -> Job:
+def prepare(session: Case, action: Action) -> Job:
     """The job of an action. Raises ClickError for a click outside the volume, in a lock, or a number that is none."""
     started = perf_counter()
     value = session.active_label
@@ -33,12 +33,12 @@ def prepare(session: SegmentationSession, action: Action) -> Job:
     snapshot = live(session, value)
     run, area = _work_of(session, snapshot, action)
     if area is not None:
-        snapshot = _copied(session, snapshot, area)
+        snapshot = copied(session, snapshot, area)
     name, parameters = done_again(session.image, action)
     return Job(replace(snapshot, prepare_seconds=perf_counter() - started), run, name, parameters)
 
 
-def _work_of(session: SegmentationSession, snapshot: Snapshot, action: Action) -> tuple[Run, Box | None]:
+def _work_of(session: Case, snapshot: Snapshot, action: Action) -> tuple[Run, Box | None]:
     """What is to be run, and what of the volume it may come to read; None where it reads no array."""
     whole = Box.whole(snapshot.percent.shape)  # of which only what was ever written is copied
     if isinstance(action, PlaceClicks | PlaceVoxelClicks):
@@ -58,7 +58,7 @@ def _work_of(session: SegmentationSession, snapshot: Snapshot, action: Action) -
     return delete_click(action.number), whole
 
 
-def check_open_label(session: SegmentationSession, value: int | None) -> None:
+def check_open_label(session: Case, value: int | None) -> None:
     """Raises MedSegError when a label other than `value` has an open proposal."""
     other = session._ledger.open_label
     if other is not None and other != value:
@@ -66,7 +66,7 @@ def check_open_label(session: SegmentationSession, value: int | None) -> None:
         raise MedSegError(f"label {name} has an open proposal; accept or discard it first")
 
 
-def working_clicks(session: SegmentationSession, action: PlaceClicks | PlaceVoxelClicks) -> tuple[Click, ...]:
+def working_clicks(session: Case, action: PlaceClicks | PlaceVoxelClicks) -> tuple[Click, ...]:
     """The clicks in working order. Raises ClickError when one is outside or in a locked label.
 
     Of a scribble the voxels outside locked labels count, as long as there are any.
@@ -88,7 +88,7 @@ def working_clicks(session: SegmentationSession, action: PlaceClicks | PlaceVoxe
     return tuple(free)
 
 
-def what_stops(session: SegmentationSession, index: Index) -> str:
+def what_stops(session: Case, index: Index) -> str:
     """The label, and the way out, that keeps the active label from a voxel in working order; empty where none does."""
     present = session._arrays.values_at(index)
     if session.active_label in present:
@@ -102,7 +102,7 @@ def what_stops(session: SegmentationSession, index: Index) -> str:
     return ""
 
 
-def live(session: SegmentationSession, value: int) -> Snapshot:
+def live(session: Case, value: int) -> Snapshot:
     """Everything a job may come to read, nothing copied yet."""
     soft = session._arrays.soft(value)
     return Snapshot(
@@ -128,10 +128,24 @@ def reach(snapshot: Snapshot, clicks: tuple[Click, ...]) -> Box:
     return turn.reach(snapshot.config)
 
 
-def _copied(session: SegmentationSession, snapshot: Snapshot, area: Box) -> Snapshot:
+def copied(session: Case, snapshot: Snapshot, area: Box) -> Snapshot:
+    """With copies of what lies in `area`, so that a job may read it on any thread."""
     return replace(
         snapshot,
         percent=session._arrays.soft(snapshot.label).snapshot(area),
         extent=snapshot.extent.copy(),
         locked=read_barrier(session._arrays, area, session.labels, snapshot.label, session.overwrite),
     )
+
+
+def scribble_clicks(
+    session: Case, points_mm: Sequence[Sequence[float]], label: ClickLabel, plane: Plane | None
+) -> PlaceVoxelClicks:
+    """The voxels of a drawn line as clicks of one turn. Raises ClickError where it passes no voxel of the volume."""
+    points = [as_point(point) for point in points_mm]
+    working = session._working
+    voxels = scribble_voxels(working.grid, points, plane) if points else ()
+    if not len(voxels):
+        raise ClickError("the scribble passes no voxel of the volume; draw it inside")
+    inside = [index_in_file_order((int(i), int(j), int(k)), working.order, working.shape) for i, j, k in voxels]
+    return PlaceVoxelClicks(tuple(Click(index, label) for index in inside), scribble=True)

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from medseg_rl.session.arrays import percent_key
-from medseg_rl.session.state import Change, LabelWork, Ledger, Proposal
+from medseg_rl.session.case import Case
+from medseg_rl.session.state import Change, LabelWork, Ledger
 from medseg_rl.session.writing import Deltas, written
-
-if TYPE_CHECKING:
-    from medseg_rl.session.segmentation import SegmentationSession
 
 NO_DELTAS: Deltas = ()
 
 
-def proposal(session: SegmentationSession) -> Proposal | None:
-    """The open proposal, counted against the accepted mask; None when there is none."""
-    value = session._ledger.open_label
-    if value is None:
-        return None
-    work = session._work(value)
-    added, removed = session._arrays.difference(value, work.open_box)
-    return Proposal(value, len(work.open_clicks), added, removed)
-
-
-def accept(session: SegmentationSession) -> Change | None:
+def accept(session: Case) -> Change | None:
     """Write the open proposal into the accepted labels, as far as locks and the overwrite policy let it."""
     value = session._ledger.open_label
     if value is None:
@@ -53,7 +39,7 @@ def _attributed(ledger: Ledger, value: int, work: LabelWork, voxels: int) -> Led
     return ledger.with_written(value, "brush", brushed).with_written(value, "model", voxels - brushed)
 
 
-def discard(session: SegmentationSession) -> Change | None:
+def discard(session: Case) -> Change | None:
     """Take back the open proposal with its clicks."""
     value = session._ledger.open_label
     if value is None:

@@ -7,7 +7,7 @@ is sure of are not suggested.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,9 @@ from medseg_rl.errors import Cancelled, MedSegError
 from medseg_rl.hints.clicks import clicks_inside
 from medseg_rl.interaction import filled
 from medseg_rl.refiner import Percent, RefinementRequest, never_cancelled
+from medseg_rl.session.case import Case
 from medseg_rl.session.jobs import Cancel, Snapshot
+from medseg_rl.session.preparing import copied, live
 from medseg_rl.session.state import deduplicated, union_of
 from medseg_rl.session.working import index_in_file_order
 from medseg_rl.volume import Box, Index
@@ -150,3 +152,10 @@ def _is_near(grid: Grid, one: Suggestion, other: Suggestion) -> bool:
     normal = np.cross(grid.affine[:3, first], grid.affine[:3, second])
     normal = normal / np.linalg.norm(normal)
     return bool(abs(float(np.dot(np.subtract(one.point_mm, other.point_mm), normal))) < SEEN_MM)
+
+
+def prepare_suggestion(session: Case, seen: Sequence[Suggestion]) -> SuggestionJob:
+    """The job for the active label. Raises MedSegError before the first step of the model."""
+    value = session.active_label
+    snapshot = live(session, value)
+    return SuggestionJob(copied(session, snapshot, region_of(snapshot)), tuple(seen))
