@@ -14,7 +14,8 @@ from medseg_rl.imageio.dicom_checks import problem_of
 from medseg_rl.imageio.dicom_geometry import GeometryReport, refusal_of, report_of
 from medseg_rl.imageio.dicom_grid import lps_affine, regrid_of, resampled
 from medseg_rl.imageio.dicom_pixels import read_stack
-from medseg_rl.imageio.dicom_series import Scan, Series, files_below, scan
+from medseg_rl.imageio.dicom_scan import Scan, files_below, scan
+from medseg_rl.imageio.dicom_series import Series
 from medseg_rl.imageio.dicom_units import UnitChoice, units_of
 from medseg_rl.volume import FloatArray, Volume
 
@@ -31,7 +32,7 @@ def scan_path(
     progress: Callable[[int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Scan:
-    """All series below a folder; for a file, the series in its folder that it belongs to. See `dicom_series.scan`."""
+    """All series below a folder; for a file, the series in its folder that it belongs to. See `dicom_scan.scan`."""
     if path.is_dir() or path.name.upper() == "DICOMDIR":
         return scan(files_below(path if path.is_dir() else path.parent), progress=progress, cancel=cancel)
     around = sorted(p for p in path.parent.iterdir() if p.is_file())

@@ -11,8 +11,8 @@ import numpy as np
 from pydicom.uid import UID
 
 from medseg_rl.errors import GeometryError, InputFileError, MedSegError
-from medseg_rl.imageio.dicom_series import SEGMENTATION_CLASSES, Series
-from medseg_rl.imageio.dicom_slices import syntax_of
+from medseg_rl.imageio.dicom_series import Series
+from medseg_rl.imageio.dicom_slices import SEGMENTATION_CLASSES, syntax_of
 
 CODECS = "medseg-rl[dicom-codecs]"
 GREY = {"MONOCHROME1", "MONOCHROME2"}

@@ -1,31 +1,27 @@
-"""Sorts DICOM files into series. Judges nothing, and decodes no pixel.
+"""A DICOM series as slices in order of their positions, and what it is split into where images share a place.
 
-Slices are ordered by their position along the normal, never by file name. What lies at one place twice is split by what
-sets it apart, or offered as one stack a copy, so that a user chooses.
+Order is by position along the normal, never by file name. What lies at one place twice is split by what sets it apart,
+or offered as one stack a copy, so that a user chooses. Judges nothing; `dicom_scan` finds the slices.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from medseg_rl.errors import Cancelled
-from medseg_rl.imageio.dicom_slices import PLAIN, SEGMENTATION_CLASSES, SPLITTING_TAGS, Slice, slices_of
+from medseg_rl.imageio.dicom_slices import PLAIN, SEGMENTATION_CLASSES, Slice
+from medseg_rl.imageio.dicom_tags import SPLITTING_TAGS
 from medseg_rl.volume import FloatArray
-
-__all__ = ["SEGMENTATION_CLASSES", "Scan", "Series", "Slice", "files_below", "scan"]
 
 SAME_POSITION_MM = 0.01
 MOST_COPIES = 64  # of one place; beyond that nobody could choose
-PLANES = ("sagittal", "coronal", "axial")  # nearest to a normal along x, y, z
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +45,7 @@ class Series:
     @property
     def uid(self) -> str:
         """Series Instance UID."""
-        return _uid(self.first)
+        return uid_of(self.first)
 
     @property
     def modality(self) -> str:
@@ -94,97 +90,11 @@ class Series:
         return f"{self.modality}{kind}{name}{shape}"
 
 
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """What a folder holds. `damaged`: DICOM files that cannot be read. `others`: number of files that are no DICOM."""
-
-    series: tuple[Series, ...]
-    damaged: tuple[Path, ...]
-    others: int
-
-
-def scan(
-    files: Iterable[Path],
-    *,
-    progress: Callable[[int], None] | None = None,
-    cancel: Callable[[], bool] | None = None,
-) -> Scan:
-    """Reads the headers of `files` and groups their slices by series UID, orientation, shape and in-plane spacing.
-
-    `progress` hears the number of files read so far. Raises Cancelled once `cancel` says True.
-    """
-    groups: dict[tuple[object, ...], list[list[Slice]]] = defaultdict(list)
-    damaged: list[Path] = []
-    others = 0
-    seen: set[str] = set()
-    for number, path in enumerate(files, 1):
-        if cancel is not None and cancel():
-            raise Cancelled(f"the search was stopped after {number - 1} files")
-        try:
-            found = slices_of(path)
-        except Exception:  # parsers of damaged headers raise whatever they like
-            damaged.append(path)
-            continue
-        finally:
-            if progress is not None:
-                progress(number)
-        if found is None:
-            others += path.suffix.lower() != ".dcm"
-            if path.suffix.lower() == ".dcm":
-                damaged.append(path)
-            continue
-        uid = str(found[0].header.get("SOPInstanceUID") or path)
-        if uid not in seen:  # else the same image twice, under two names
-            seen.add(uid)
-            for item in found:
-                _put(groups, item)
-    return Scan(tuple(_listed(groups.values())), tuple(damaged), others)
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """Every file in `folder` and the folders in it, in a fixed order."""
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (path for path in (Path(parent) / name for name in sorted(names)) if path.is_file())
-
-
-def _put(groups: dict[tuple[object, ...], list[list[Slice]]], item: Slice) -> None:
-    key = (_uid(item), item.kind, item.size)
-    group = next((g for g in groups[key] if g[0].lies_like(item)), None)
-    if group is None:
-        groups[key].append([item])
-    else:
-        group.append(item)
-
-
-def _listed(alike: Iterable[list[list[Slice]]]) -> list[Series]:
-    """Every group as one series or more, those that could be volumes first."""
-    groups = [tuple(group) for family in alike for group in family]
-    directions: dict[str, list[Slice]] = defaultdict(list)  # one slice of each direction of a series
-    for first in (group[0] for group in groups if group[0].is_image):
-        known = directions[_uid(first)]
-        if not any(first.is_parallel(other) for other in known):
-            known.append(first)
-    series = []
-    for group in groups:
-        number = len(directions[_uid(group[0])]) if group[0].is_image else 1
-        plane = PLANES[int(np.abs(group[0].normal).argmax())] if number > 1 else ""
-        for part in _split(group):
-            series.append(replace(part, note=f"{plane} {part.note}".strip(), orientations=number))
-    series.sort(key=lambda s: (not s.could_be_volume, _series_number(s), s.uid))
-    return series
-
-
-def _uid(item: Slice) -> str:
+def uid_of(item: Slice) -> str:
     return str(item.header.get("SeriesInstanceUID", ""))
 
 
-def _series_number(series: Series) -> int:
-    number = str(series.first.header.get("SeriesNumber") or "")
-    return int(number) if number.isdecimal() else 0
-
-
-def _split(group: tuple[Slice, ...]) -> list[Series]:
+def split(group: tuple[Slice, ...]) -> list[Series]:
     """One series, or several where slices at the same place differ in acquisition, echo or time, or in nothing."""
     if group[0].kind in SEGMENTATION_CLASSES.values():
         return [Series((s,)) for s in group]
@@ -193,12 +103,13 @@ def _split(group: tuple[Slice, ...]) -> list[Series]:
     group = _in_order(group)
     if not _doubled(group):
         return [Series(group)]
+    most = max(len(place) for place in _places(group))
     varying = [tag for tag in SPLITTING_TAGS if len({s.tags.get(tag, "") for s in group}) > 1]
     for tags in (*((tag,) for tag in varying), *itertools.combinations(varying, 2)):
         parts: dict[tuple[str, ...], list[Slice]] = defaultdict(list)
         for item in group:
             parts[tuple(item.tags.get(tag, "") for tag in tags)].append(item)
-        if not any(_doubled(part) for part in parts.values()):
+        if _is_split(list(parts.values()), most):
             return [Series(tuple(parts[values]), _part_note(tags, values)) for values in sorted(parts, key=_rank)]
     return _copies(group)
 
@@ -220,12 +131,7 @@ def _rank(values: Sequence[str]) -> list[tuple[float, str]]:
 
 def _copies(group: tuple[Slice, ...]) -> list[Series]:
     """One whole stack a copy: the n-th image of each place by instance number, the last one where there are fewer."""
-    places: list[list[Slice]] = []
-    for item, depth in zip(group, _depths(group), strict=True):
-        if places and depth - _depths(places[-1][:1])[0] < SAME_POSITION_MM:
-            places[-1].append(item)
-        else:
-            places.append([item])
+    places = _places(group)
     most, doubled = max(len(place) for place in places), sum(len(place) > 1 for place in places)
     if most > MOST_COPIES or len(places) == 1:
         return [Series(group, doubled=doubled)]
@@ -234,6 +140,28 @@ def _copies(group: tuple[Slice, ...]) -> list[Series]:
         Series(tuple(place[min(n, len(place) - 1)] for place in ordered), f"copy {n + 1} of {most}", doubled=doubled)
         for n in range(most)
     ]
+
+
+def _is_split(parts: list[list[Slice]], most: int) -> bool:
+    """Whether no part has two images at one place, and the parts are stacks: a tag that counts slices splits nothing.
+
+    `most`: images at one place of the whole.
+    """
+    few = len(parts) <= 2 * most and max(len(part) for part in parts) > 1
+    return few and not any(_doubled(part) for part in parts)
+
+
+def _places(group: Sequence[Slice]) -> list[list[Slice]]:
+    """The images at each place, of a list sorted by depth."""
+    places: list[list[Slice]] = []
+    last = -math.inf
+    for item, depth in zip(group, _depths(group).tolist(), strict=True):
+        if depth - last < SAME_POSITION_MM:
+            places[-1].append(item)
+        else:
+            places.append([item])
+            last = depth
+    return places
 
 
 def _instance(item: Slice) -> tuple[int, int, Path]:

@@ -18,6 +18,7 @@ import pydicom
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medseg_rl.errors import InputFileError
+from medseg_rl.imageio.dicom_tags import COUNTS, FRAME_TAGS, FRAME_VALUES, GROUPS, IMAGE_TAGS, SPLITTING_TAGS, TAGS
 from medseg_rl.volume import FloatArray
 
 SEGMENTATION_CLASSES = {
@@ -27,45 +28,8 @@ SEGMENTATION_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
 }
 PLAIN, MULTI_FRAME, UNPLACED = "image", "multi-frame image", "image without position"
-SPLITTING_TAGS = (
-    *("AcquisitionNumber", "TemporalPositionIdentifier", "EchoTime", "EchoNumbers", "InversionTime", "TriggerTime"),
-    *("DiffusionBValue", "StackID", "ImageType", "AcquisitionDate", "AcquisitionTime", "ContentTime"),
-)
-IMAGE_TAGS = (
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "InstanceNumber"),
-    *("Modality", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "ImageOrientationPatient"),
-    *("ImagePositionPatient", "PhotometricInterpretation", "SamplesPerPixel", "BitsAllocated", "RescaleSlope"),
-    *("RescaleIntercept", "RescaleType", "ModalityLUTSequence", "WindowCenter", "WindowWidth"),
-)
-PET_TAGS = (
-    *("Units", "SUVType", "CorrectedImage", "DecayCorrection", "PatientWeight", "SeriesDate", "SeriesTime"),
-    "RadiopharmaceuticalInformationSequence",
-)
-COUNTS = ("Rows", "Columns", "NumberOfFrames", "BitsAllocated", "SamplesPerPixel")
-TAGS = (*SPLITTING_TAGS, *IMAGE_TAGS, *PET_TAGS)
-GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-FRAME_VALUES = {  # the functional group in which a frame says each of these
-    "PixelSpacing": "PixelMeasuresSequence",
-    "ImagePositionPatient": "PlanePositionSequence",
-    "ImageOrientationPatient": "PlaneOrientationSequence",
-    "WindowCenter": "FrameVOILUTSequence",
-    "WindowWidth": "FrameVOILUTSequence",
-    "RescaleSlope": "PixelValueTransformationSequence",
-    "RescaleIntercept": "PixelValueTransformationSequence",
-    "RescaleType": "PixelValueTransformationSequence",
-}
-FRAME_TAGS = {  # where a frame says what a plain file says: the functional group, and its name there
-    "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
-    "TemporalPositionIdentifier": (("FrameContentSequence", "TemporalPositionIndex"),),
-    "StackID": (("FrameContentSequence", "StackID"),),
-    "AcquisitionTime": (("FrameContentSequence", "FrameAcquisitionDateTime"),),
-    "EchoTime": (("MREchoSequence", "EffectiveEchoTime"),),
-    "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"),),
-    "TriggerTime": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
-    "ImageType": tuple((f"{kind}ImageFrameTypeSequence", "FrameType") for kind in ("MR", "CT", "PET")),
-    "InstanceNumber": (("UnassignedPerFrameConvertedAttributesSequence", "InstanceNumber"),),
-}
 SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
+UID_FORM = r"(0|[1-9]\d{0,30})(\.(0|[1-9]\d{0,30})){1,30}"
 FARTHEST_MM = 1e6  # no image lies a kilometre from the origin; such a position is an error, and sums would overflow
 MOST_INFLATED = 1 << 30  # bytes that a deflated file may unpack to
 META_START = 132 + 12  # preamble, "DICM" and the element that holds the length of the file meta information
@@ -133,7 +97,7 @@ def slices_of(path: Path) -> tuple[Slice, ...] | None:
             return (Slice(path, SEGMENTATION_CLASSES[sop_class], header),)
         if "Rows" not in header or "Columns" not in header:
             return None
-        if not re.fullmatch(r"[0-9.]{1,64}", syntax_of(header)):
+        if not re.fullmatch(UID_FORM, syntax_of(header)):
             raise ValueError("no transfer syntax")
         placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient")
         if int(header.get("NumberOfFrames") or 1) == 1 and placed:

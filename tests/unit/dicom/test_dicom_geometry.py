@@ -207,6 +207,27 @@ def test_phases_that_two_tags_tell_apart_are_split_by_both(tmp_path, dicom_file)
     assert [r.images for r in found] == [3] * 4
 
 
+def test_a_time_of_every_slice_splits_no_stack(tmp_path, dicom_file):
+    for copy in (0, 1):
+        for n in range(4):
+            changes = {"AcquisitionTime": f"10000{n + 4 * copy}", "InstanceNumber": n + 4 * copy}
+            dicom_file(tmp_path / "mr" / f"{copy}{n}", 2.0 * n, n + 10 * copy, **changes)
+    assert [(r.description, r.images) for r in geometry_reports(tmp_path / "mr")] == [
+        ("Portal copy 1 of 2", 4),
+        ("Portal copy 2 of 2", 4),
+    ]
+    values = [int(read_volume(tmp_path / "mr", series=n).array[0, 0, 0]) for n in (1, 2)]
+    assert values == [-1000, 0]
+
+
+def test_an_acquisition_that_repeats_one_slice_is_left_out_and_named(tmp_path, series, dicom_file):
+    folder = series(tmp_path / "ct", AcquisitionNumber=1)
+    dicom_file(folder / "again", 2, 7, AcquisitionNumber=2)
+    volume = read_volume(folder)
+    assert [int(v) for v in volume.array[0, 0]] == [-1000, -900, -800, -700]
+    assert any('left out: CT "Portal AcquisitionNumber 2"' in said for said in volume.source["warnings"])
+
+
 def test_parts_are_listed_in_the_order_of_their_numbers(tmp_path, dicom_file):
     for time in (1, 2, 10):
         for n in range(2):
