@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from medseg_rl.errors import Cancelled, GeometryError, InputFileError
 from medseg_rl.imageio import geometry_reports, read_volume
@@ -29,9 +31,9 @@ def linear(dicom_file):
         for n, position in enumerate(positions):
             j, i = np.mgrid[0:5, 0:4]
             lps = np.asarray(position) + i[..., None] * 0.5 * row + j[..., None] * 0.7 * column
-            stored = np.rint(ramp(lps * [-1, -1, 1]) * 100).astype(np.int16)
+            stored = np.rint(ramp(lps * [-1, -1, 1]) * 50).astype(np.int16)
             changes = {"ImagePositionPatient": [f"{p:.9g}" for p in position], "ImageOrientationPatient": orientation}
-            dicom_file(folder / f"{n}", 0, n, stored, RescaleSlope=0.01, RescaleIntercept=0, **changes)
+            dicom_file(folder / f"{n}", 0, n, stored, RescaleSlope=0.02, RescaleIntercept=0, **changes)
         return folder
 
     return build
@@ -154,7 +156,7 @@ def test_a_linear_field_stays_where_it_was_in_the_patient(tmp_path, linear, choi
     volume = read_volume(folder, **choices)
     inside = volume.array != volume.array.min()  # what stands where no slice reaches, and one voxel of the field
     index = np.argwhere(inside)
-    np.testing.assert_allclose(volume.array[inside], ramp(volume.index_to_world(index)), atol=0.02)
+    np.testing.assert_allclose(volume.array[inside], ramp(volume.index_to_world(index)), atol=0.03)
     assert inside.sum() >= 0.7 * 4 * 5 * len(depths)
     assert volume.is_sheared == ("tilt" not in choices)
 
@@ -177,7 +179,7 @@ def test_a_slice_that_lies_aside_is_red_and_moved_back_on_demand(tmp_path, linea
     volume = read_volume(folder, missing="resample")
     assert volume.shape == (7, 5, 4)
     inside = volume.array != volume.array.min()
-    np.testing.assert_allclose(volume.array[inside], ramp(volume.index_to_world(np.argwhere(inside))), atol=0.02)
+    np.testing.assert_allclose(volume.array[inside], ramp(volume.index_to_world(np.argwhere(inside))), atol=0.03)
 
 
 def test_copies_at_one_place_become_whole_stacks_to_choose_from(tmp_path, dicom_file, series):
@@ -278,3 +280,39 @@ def test_choices_for_dicom_are_refused_for_other_files(tmp_path, series):
     for choices in ({"missing": "resample"}, {"tilt": "resample"}):
         with pytest.raises(InputFileError, match="is NIfTI; missing slices and tilt are choices for DICOM"):
             read_volume(tmp_path / "image.nii.gz", **choices)
+
+
+AXES = [np.array(axis) for axis in np.vstack([np.eye(3), -np.eye(3)])]
+TURNS = [(row, column) for row in AXES for column in AXES if not row @ column]
+
+
+@pytest.mark.parametrize(("row", "column"), TURNS)
+@pytest.mark.parametrize("order", [1, -1])
+def test_every_direction_and_order_of_slices_shows_the_same_patient(tmp_path, linear, row, column, order):
+    positions = [np.array([10, 20, 30]) + 2.5 * k * np.cross(row, column) for k in range(4)][::order]
+    volume = read_volume(linear(tmp_path / "mr", positions, [*row, *column]))
+    index = np.argwhere(np.ones(volume.shape))
+    np.testing.assert_allclose(volume.array.ravel(), ramp(volume.index_to_world(index)), atol=0.03)
+    assert volume.spacing == pytest.approx((0.5, 0.7, 2.5))
+
+
+@given(
+    gaps=st.lists(st.sampled_from([2.0, 2.0, 2.0, 2.005, 2.5, 3.5, 4.0, 6.0]), min_size=2, max_size=8),
+    sideways=st.floats(-1.5, 1.5),
+    upright=st.booleans(),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_stack_is_refused_or_shown_where_it_lies(tmp_path_factory, linear, gaps, sideways, upright):
+    depths = np.concatenate([[0], np.cumsum(gaps)])
+    folder = tmp_path_factory.mktemp("ct")
+    linear(folder, [(10 + sideways * z, 20, z) for z in depths], [1, 0, 0, 0, 1, 0])
+    (report,) = geometry_reports(folder)
+    if report.verdict == "red":
+        with pytest.raises(GeometryError):
+            read_volume(folder)
+    volume = read_volume(folder, missing="resample", tilt="resample" if upright else "keep")
+    assert not (upright and volume.is_sheared)
+    inside = volume.array != volume.array.min()
+    slack = 0.03 + 5 * 0.01 + 3 * abs(sideways) * 0.01  # gaps off by less than 0.01 mm count as even
+    np.testing.assert_allclose(volume.array[inside], ramp(volume.index_to_world(np.argwhere(inside))), atol=slack)
+    np.testing.assert_allclose(volume.index_to_world([0, 0, volume.shape[2] - 1])[2], depths[-1], atol=1e-6)
