@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medseg_rl.session.replay import Replay, StepComparison
     from medseg_rl.volume import Volume
 
-STORED, RECOMPUTE = "stored", "recompute"
+
 DIFFERENT = 8  # exit code: the replay worked and found a difference
 
 
@@ -31,7 +31,7 @@ def replay(
     mode: Annotated[
         Literal["stored", "recompute"],
         typer.Option(help='"stored" applies the stored changes, "recompute" lets the model do its steps anew.'),
-    ] = STORED,
+    ] = "stored",
     image: Annotated[
         Path | None, typer.Option(help="Image of the session; the one it names unless given.", show_default=False)
     ] = None,
@@ -44,7 +44,7 @@ def replay(
     """Replay the journal of SESSION. Leaves with exit code 8 when something differs from what was saved."""
     from medseg_rl.session.replay import replay_recomputed, replay_stored
 
-    if mode == STORED:
+    if mode == "stored":
         result = replay_stored(session)
     else:
         from medseg_rl.bundle import load_bundle
@@ -87,7 +87,7 @@ def _report(session: Path, mode: str, result: Replay) -> dict[str, Any]:
 def _print(session: Path, mode: str, result: Replay) -> None:
     outcome = "identical to the saved session" if not result.differences else "; ".join(result.differences)
     print(f"{session}: {result.steps} steps replayed from their stored changes, {outcome}")
-    if mode == RECOMPUTE:
+    if mode == "recompute":
         apart = [step for step in result.recomputed if step.percent_voxels or step.error]
         print(f"{len(result.recomputed)} steps of the model computed anew, {len(apart)} of them differ")
         if apart:

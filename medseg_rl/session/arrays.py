@@ -154,6 +154,19 @@ class CaseArrays:
             for key, array, box in every
         )
 
+    def has(self, key: Hashable) -> bool:
+        """Whether there is an array of that key; percent states are there as soon as they are asked for."""
+        layer = layer_of(key)
+        return layer is None or layer < len(self.layers)
+
+    def array(self, key: Hashable) -> npt.NDArray[Any]:
+        """The array of that key."""
+        layer = layer_of(key)
+        if layer is not None:
+            return self.layers[layer]
+        assert isinstance(key, tuple)
+        return self.soft(key[1]).array
+
     @property
     def occupied(self) -> Box | None:
         """A box of all accepted labels."""

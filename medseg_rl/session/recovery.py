@@ -14,7 +14,7 @@ from medseg_rl.journal.case_folder import ACTION, OPENED, SAVED, VIEW, CaseFolde
 from medseg_rl.journal.container import Container
 from medseg_rl.journal.lines import DeltaIndex
 from medseg_rl.session.session_file import SessionFile, describe_session, read_manifest, read_now
-from medseg_rl.session.steps import StepReader
+from medseg_rl.session.steps import StepReader, follow
 from medseg_rl.session.stored_state import put_into
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def recovered(session: SegmentationSession, case: CaseFolder) -> Recovered:
         sequence = int(line["sequence"]) if line.get("kind") == ACTION else sequence
         if line.get("kind") == VIEW and isinstance(line.get("view"), dict):
             view = line["view"]
-            session.active_label = line["active"] if line.get("active") in session.labels else session.active_label
+            follow(session, line)
     last = max((line["sequence"] for line in text.lines if line.get("kind") == ACTION), default=sequence)
     whole = whole and last == sequence and _is_readable(case.start)
     return Recovered(sequence, saved, view, whole, tuple(notices))

@@ -1,26 +1,29 @@
 """Runs the journal of a session file again: as it was stored, or with the model computing every turn anew.
 
 *Stored* applies what each step changed, from the start on, and must arrive at the saved session bit for bit.
-*Recomputed* goes the same way, and before each step of the model lets it do that step on the stored state: every step
-is judged by itself, so that one difference does not hide in those that follow from it.
+*Recomputed* goes the same way, and before each step of the model, and each edit by hand, does that step anew on the
+stored state: every step is judged by itself, so that one difference does not hide in those that follow from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from medseg_rl.errors import MedSegError
+from medseg_rl.editing import from_json
+from medseg_rl.errors import InputFileError, MedSegError
+from medseg_rl.history import BoxDelta
 from medseg_rl.journal.case_folder import ACTION
 from medseg_rl.journal.container import Container
 from medseg_rl.journal.values import expanded
 from medseg_rl.refiner import MASK_THRESHOLD, Refiner
-from medseg_rl.session.arrays import layer_of
-from medseg_rl.session.requests import action_of
+from medseg_rl.session.arrays import layer_of, percent_key
+from medseg_rl.session.requests import job_of
 from medseg_rl.session.segmentation import SegmentationSession
 from medseg_rl.session.session_file import (
     journal_deltas,
@@ -30,8 +33,11 @@ from medseg_rl.session.session_file import (
     read_start,
     read_voxels,
 )
-from medseg_rl.session.steps import StepReader
+from medseg_rl.session.state import union_of
+from medseg_rl.session.state_files import MISTAKES
+from medseg_rl.session.steps import StepReader, follow
 from medseg_rl.session.stored_state import StoredState, put_into, taken_from
+from medseg_rl.session.writing import Deltas
 from medseg_rl.volume import Box, Volume
 
 Source = Refiner | Callable[[], Refiner]
@@ -39,7 +45,7 @@ Source = Refiner | Callable[[], Refiner]
 
 @dataclass(frozen=True)
 class StepComparison:
-    """One step that the model did anew. Voxels that differ from the stored outcome: of the mask, and in hundredths.
+    """One step that was done anew. Voxels that differ from the stored outcome: of the mask, and in hundredths.
 
     `error`: why it could not be done, empty if it could.
     """
@@ -57,7 +63,7 @@ class StepComparison:
 class Replay:
     """What a replay came to. `differences`: what of the saved session is not as the journal leads to; empty if nothing.
 
-    `recomputed`: the steps the model did anew; `session`: at the end of the journal.
+    `recomputed`: the steps that were done anew; `session`: at the end of the journal.
     """
 
     session: SegmentationSession
@@ -116,58 +122,83 @@ def _no_model() -> Refiner:
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    """What the model makes of a step: percent state of its label over `box`, which holds all that it changes."""
+    """What doing a step anew comes to: for each array it changes, a box of all it changes and its values afterwards."""
 
-    box: Box | None
-    percent: Any
+    after: dict[Hashable, tuple[Box, npt.NDArray[Any]]]
     error: str = ""
 
 
 def _attempt(session: SegmentationSession, line: dict[str, Any]) -> _Attempt | None:
-    """Does a step of the model on the session without applying it. None for any other step."""
+    """Does a step of the model, or an edit by hand, on the session without applying it. None for any other step."""
     if line.get("kind") != ACTION or line.get("direction") != "do":
         return None
-    action = action_of(str(line.get("action")), line.get("parameters") or {})
-    if action is None:
-        return None
-    active = session.active_label
+    active, policy = session.active_label, session.overwrite
     try:
         session.active_label = int(line["label"])
-        delta = session.prepare(action).run().percent
-        soft = session._arrays.soft(session.active_label)
-        if delta is None:
-            return _Attempt(None, None)
-        percent = soft.array[delta.box.slices].copy()
-        delta.apply(percent, delta.box.start)
-        return _Attempt(delta.box, percent)
+        follow(session, {"overwrite": line.get("overwrite")})
+        deltas = _deltas(session, str(line["action"]), line["parameters"])
+        if deltas is None:
+            return None
+        arrays, after = session._arrays, {}
+        for key, delta in deltas:
+            before = np.zeros(delta.box.shape, delta.dtype)
+            if arrays.has(key):
+                before[...] = arrays.array(key)[delta.box.slices]
+            delta.apply(before, delta.box.start)
+            after[key] = (delta.box, before)
+        return _Attempt(after)
+    except MISTAKES as error:
+        raise InputFileError(f"step {line.get('sequence')} makes no sense ({error})") from None
     except MedSegError as error:
-        return _Attempt(None, None, str(error))
+        return _Attempt({}, str(error))
     finally:
-        session.active_label = active
+        session.active_label, session.overwrite = active, policy
+
+
+def _deltas(session: SegmentationSession, action: str, parameters: dict[str, Any]) -> Deltas | None:
+    """What an action changes when it is done anew; None for one that is neither of the model nor an edit."""
+    if action == "edit":
+        return session.prepare_edit(from_json(parameters["operation"])).run().deltas
+    job = job_of(session, action, parameters)
+    if job is None:
+        return None
+    percent = job.run().percent
+    return () if percent is None else ((percent_key(session.active_label), percent),)
 
 
 def _compared(session: SegmentationSession, line: dict[str, Any], attempt: _Attempt) -> StepComparison:
     """The outcome of an attempt against the stored one, which the session now holds."""
-    value = int(line["label"])
-    about = (int(line["sequence"]), str(line["action"]), value)
+    about = (int(line["sequence"]), str(line["action"]), int(line["label"]))
     if attempt.error:
         return StepComparison(*about, error=attempt.error)
-    entry = session.history.done[-1]
-    stored = [delta for key, delta in entry.deltas if key == ("percent", value)]
-    boxes = [delta.box for delta in stored] + ([attempt.box] if attempt.box is not None else [])
-    if not boxes:
-        return StepComparison(*about)
-    box = boxes[0] if len(boxes) == 1 else boxes[0].union(boxes[1])
-    now = session._arrays.soft(value).array[box.slices]
+    masks = voxels = largest = 0
+    stored = dict(session.history.done[-1].deltas)
+    for key in {**stored, **attempt.after}:
+        now, anew = _both(session._arrays.array(key), stored.get(key), attempt.after.get(key))
+        apart = np.abs(now.astype(np.int64) - anew.astype(np.int64))
+        voxels += int(np.count_nonzero(apart))
+        if layer_of(key) is None:
+            masks += int(np.count_nonzero((now > MASK_THRESHOLD) != (anew > MASK_THRESHOLD)))
+            largest = max(largest, int(apart.max()))
+        else:
+            masks += int(np.count_nonzero(apart))
+    return StepComparison(*about, masks, voxels, largest)
+
+
+def _both(
+    array: npt.NDArray[Any], stored: BoxDelta | None, attempt: tuple[Box, npt.NDArray[Any]] | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """An array as it was stored and as the attempt leaves it, over a box that holds all changes of both."""
+    box = union_of([*([stored.box] if stored else []), *([attempt[0]] if attempt else [])])
+    assert box is not None
+    now = array[box.slices].copy()
     anew = now.copy()
-    for delta in stored:
-        delta.revert(anew, box.start)
-    if attempt.box is not None:
+    if stored is not None:
+        stored.revert(anew, box.start)
+    if attempt is not None:
         start = box.start
-        anew[attempt.box.shifted((-start[0], -start[1], -start[2])).slices] = attempt.percent
-    apart = np.abs(now.astype(np.int16) - anew)
-    masks = (now > MASK_THRESHOLD) != (anew > MASK_THRESHOLD)
-    return StepComparison(*about, int(np.count_nonzero(masks)), int(np.count_nonzero(apart)), int(apart.max()))
+        anew[attempt[0].shifted((-start[0], -start[1], -start[2])).slices] = attempt[1]
+    return now, anew
 
 
 def _differences(saved: StoredState, reached: SegmentationSession) -> tuple[str, ...]:
@@ -175,16 +206,15 @@ def _differences(saved: StoredState, reached: SegmentationSession) -> tuple[str,
     arrays, found = reached._arrays, []
     for key, _, box, values in saved.arrays:
         layer = layer_of(key)
-        if layer is not None and layer >= len(arrays.layers):
+        if not arrays.has(key):
             found.append(f"the accepted labels have no layer {layer} at the end of the journal")
             continue
-        assert layer is not None or isinstance(key, tuple)
-        now = arrays.soft(key[1]).array if layer is None else arrays.layers[layer]  # type: ignore[index]
+        now = arrays.array(key)
         voxels = int(np.count_nonzero(now))
         if box is not None:
             voxels += int(np.count_nonzero(now[box.slices] != values)) - int(np.count_nonzero(now[box.slices]))
         if voxels:
-            what = "the accepted labels" if layer is not None else f"the state of label {key[1]}"  # type: ignore[index]
+            what = "the state of a label" if layer is None else "the accepted labels"
             found.append(f"{what}: {voxels} voxels differ")
     state = taken_from(reached)
     if expanded(saved.ledger) != expanded(state.ledger):

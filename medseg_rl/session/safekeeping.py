@@ -38,7 +38,7 @@ from medseg_rl.session.session_file import (
     read_now,
     read_start,
 )
-from medseg_rl.session.steps import StepWriter, now_utc
+from medseg_rl.session.steps import StepWriter, choices, now_utc
 from medseg_rl.session.stored_state import put_into, taken_from
 from medseg_rl.volume import Volume, content_hash
 
@@ -70,7 +70,7 @@ class Safekeeping:
         self._autosaving = False
         self._model_finished = False
         self._changed_at: float | None = None
-        self._noted: tuple[int, dict[str, Any]] | None = None
+        self._noted: tuple[dict[str, Any], dict[str, Any]] | None = None
         session.observers.append(self._observe)
 
     # --- beginnings -------------------------------------------------------------------------------------------------
@@ -198,9 +198,10 @@ class Safekeeping:
     def note_view(self, view: View) -> None:
         """Keep what the window wants to find again (JSON-ready); with it goes which label is active."""
         self.view = dict(view)
-        if self._noted != (self.session.active_label, self.view):
+        noted = (choices(self.session), self.view)
+        if self._noted != noted:
             self._note(VIEW, view=self.view)
-            self._noted = (self.session.active_label, dict(view))
+            self._noted = noted
         elif self._pending:
             self._flush()
 
@@ -283,7 +284,7 @@ class Safekeeping:
         self._flush()
 
     def _note(self, kind: str, **content: Any) -> None:
-        line = {"kind": kind, "sequence": self.sequence, "time": now_utc(), "active": self.session.active_label}
+        line = {"kind": kind, "sequence": self.sequence, "time": now_utc(), **choices(self.session)}
         self._pending.append((encoded_line(line | content), {}, kind != VIEW))
         self._flush()
 

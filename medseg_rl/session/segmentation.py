@@ -258,6 +258,15 @@ class SegmentationSession(Case):
         write_segmentation(path, self.segmentation, like=self.image, flatten=flatten, touched_by_model=touched)
         return Path(path)
 
+    def save(self, path: str | PathLike[str], **options: Any) -> Path:
+        """Write everything but the image as a session file; `options` as for `medseg_rl.session.saving.save`.
+
+        Raises OutputError; an old file of that name is then as it was.
+        """
+        from medseg_rl.session.saving import save
+
+        return save(self, Path(path), **options)
+
     def warm_up(self) -> None:
         """Load the refiner and normalise the image now, so that the first click need not."""
         self._refiner.get()

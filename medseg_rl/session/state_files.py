@@ -21,6 +21,7 @@ from medseg_rl.journal.values import ValueReader, ValueWriter
 from medseg_rl.session.arrays import StoredArray, layer_key, layer_of
 from medseg_rl.session.state import Ledger
 from medseg_rl.session.stored_state import StoredState
+from medseg_rl.session.writing import OVERWRITE, Overwrite
 from medseg_rl.volume import Box, Index
 
 MOST_ARRAY_BYTES = 2**34  # of all arrays of a state
@@ -42,6 +43,7 @@ def state_parts(state: StoredState, prefix: str, *, elsewhere: frozenset[str] = 
         "version": state.version,
         "undo_bytes": state.undo_bytes,
         "dropped": state.dropped,
+        "overwrite": state.overwrite,
         "config": writer.reference(state.config),
         "ledger": writer.reference(state.ledger),
         "done": [_entry_json(entry, writer) for entry in state.done],
@@ -88,6 +90,14 @@ def key_of(given: Any) -> Hashable:
     if name != PERCENT or not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"there is no array {given}")
     return PERCENT, value
+
+
+def overwrite_of(given: Any) -> Overwrite:
+    """An overwrite policy from JSON. Raises ValueError where there is no such one."""
+    for policy in OVERWRITE:
+        if policy == given:
+            return policy
+    raise ValueError(f"there is no overwrite policy {given!r}")
 
 
 def check_ledger(ledger: Ledger, active: int, shape: Index, label_type: np.dtype[Any]) -> None:
@@ -201,6 +211,7 @@ def _state(content: Json, container: Container, prefix: str, delta_of: DeltaOf) 
         active=_count(content["active"], least=None),
         version=_count(content["version"]),
         config=reader.value(InteractionConfig, content["config"]),
+        overwrite=overwrite_of(content.get("overwrite", "keep")),
     )
     _check(state)
     return state

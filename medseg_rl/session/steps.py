@@ -23,6 +23,7 @@ from medseg_rl.session.arrays import percent_key
 from medseg_rl.session.events import SessionEvent
 from medseg_rl.session.state import Ledger
 from medseg_rl.session.state_files import MISTAKES, check_entry, check_ledger, entry_of, fitting, key_json
+from medseg_rl.session.writing import OVERWRITE
 
 if TYPE_CHECKING:
     from medseg_rl.session.segmentation import SegmentationSession
@@ -56,7 +57,7 @@ class StepWriter:
             "label": event.label,
             "base_version": event.base_version,
             "version": event.version,
-            "active": session.active_label,
+            **choices(session),
             "states": list(session._arrays.soft_values),
             **_mask_facts(event, session),
         }
@@ -107,8 +108,7 @@ class StepReader:
             self._step(session, line)
         except MISTAKES as error:
             raise InputFileError(f"step {line.get('sequence')} makes no sense ({error})") from None
-        if line.get("active") in session.labels:
-            session.active_label = int(line["active"])
+        follow(session, line)
 
     def _step(self, session: SegmentationSession, line: Mapping[str, Any]) -> None:
         if line["direction"] != "do":
@@ -125,6 +125,19 @@ class StepReader:
         check_entry(entry, arrays.shape, label_type)
         check_ledger(after, after.labels.values[0], arrays.shape, label_type)
         session._commit(entry)
+
+
+def choices(session: SegmentationSession) -> Json:
+    """What `follow` takes over."""
+    return {"active": session.active_label, "overwrite": session.overwrite}
+
+
+def follow(session: SegmentationSession, line: Mapping[str, Any]) -> None:
+    """Take over what a line says of the choices that are no steps: the active label, the overwrite policy."""
+    if line.get("active") in session.labels:
+        session.active_label = int(line["active"])
+    if line.get("overwrite") in OVERWRITE:
+        session.overwrite = line["overwrite"]
 
 
 def now_utc() -> str:

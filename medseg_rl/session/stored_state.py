@@ -13,6 +13,7 @@ from medseg_rl.history import UndoEntry, UndoStack
 from medseg_rl.interaction import InteractionConfig
 from medseg_rl.session.arrays import CaseArrays, StoredArray
 from medseg_rl.session.state import Ledger
+from medseg_rl.session.writing import Overwrite
 from medseg_rl.volume import Index
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class StoredState:
     active: int
     version: int
     config: InteractionConfig
+    overwrite: Overwrite = "keep"
 
 
 def taken_from(session: SegmentationSession) -> StoredState:
@@ -52,6 +54,7 @@ def taken_from(session: SegmentationSession) -> StoredState:
         active=session.active_label,
         version=session.version,
         config=session.config,
+        overwrite=session.overwrite,
     )
 
 
@@ -65,3 +68,4 @@ def put_into(session: SegmentationSession, state: StoredState) -> None:
     session._ledger = state.ledger
     session.active_label = state.active
     session.version = state.version
+    session.overwrite = state.overwrite
