@@ -66,7 +66,7 @@ class Refiner(Protocol):
         """Short name for tables and journals."""
 
     def describe(self) -> dict[str, Any]:
-        """What identifies it in a manifest: kind, parameters, weights hash; "commands": how many it knows."""
+        """What identifies it in a manifest: kind, parameters, weights hash; "commands": how many it knows, if any."""
 
     def refine(
         self,

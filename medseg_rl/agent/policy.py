@@ -41,6 +41,9 @@ class Policy(Protocol):
     def sample(self, heads: Heads, percent: Tensor, generator: torch.Generator) -> Decision:
         """The decision used in training rollouts."""
 
+    def drawn(self, heads: Heads, percent: Tensor, draw: Tensor) -> Decision:
+        """The decision by given uniform numbers (batch, x, y, z): for candidates."""
+
 
 class AdjustmentPolicy:
     """The voxel agents: each picks one of a few adjustments of its own probability.
@@ -84,6 +87,11 @@ class AdjustmentPolicy:
         actions = sample_actions(self.logits(heads, percent), generator=generator)
         return Decision(apply_adjustments(percent, actions, self.adjustments), actions)
 
+    def drawn(self, heads: Heads, percent: Tensor, draw: Tensor) -> Decision:
+        """Adjustment drawn by `draw`: the higher the number, the more a voxel leans to object."""
+        actions = sample_actions(self.logits(heads, percent), draw=draw)
+        return Decision(apply_adjustments(percent, actions, self.adjustments), actions)
+
 
 class TwinPolicy:
     """Supervised control on the same backbone, starts, clicks and steps.
@@ -110,6 +118,10 @@ class TwinPolicy:
 
     def sample(self, heads: Heads, percent: Tensor, generator: torch.Generator) -> Decision:
         """The same: a twin has nothing to explore."""
+        return self.greedy(heads, percent)
+
+    def drawn(self, heads: Heads, percent: Tensor, draw: Tensor) -> Decision:
+        """The same: a twin has nothing to draw."""
         return self.greedy(heads, percent)
 
 

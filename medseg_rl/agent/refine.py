@@ -1,4 +1,7 @@
-"""The voxel agents behind the `Refiner` seam: what the session runs. Greedy, deterministic, no reference in reach."""
+"""The voxel agents behind the `Refiner` seam: what the session runs. Deterministic; no reference in reach.
+
+Greedy, or drawn by the seed of the request, the same for the same seed.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from medseg_rl.agent.draws import smooth_draw
 from medseg_rl.agent.learner import Precision, run_network
-from medseg_rl.agent.networks import ActorCritic
+from medseg_rl.agent.networks import ActorCritic, Heads
 from medseg_rl.agent.policy import Policy
 from medseg_rl.environment.observation import build_observation, click_belief, hint_channels
 from medseg_rl.errors import Cancelled
@@ -39,8 +44,15 @@ class VoxelAgentRefiner:
         self._image, self._spacing = np.zeros((0, 0, 0), np.float32), (0.0, 0.0, 0.0)
 
     def describe(self) -> dict[str, Any]:
-        """Kind, precision and what the bundle says of the weights."""
-        return {"kind": type(self._policy).__name__, "precision": self._precision, **self._identity}
+        """Kind, precision, how many commands it knows, and what the bundle says of the weights."""
+        embedding = self._network.command
+        commands = {} if embedding is None else {"commands": embedding.num_embeddings}
+        return {"kind": type(self._policy).__name__, "precision": self._precision, **commands, **self._identity}
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(self._device)
 
     def refine(
         self,
@@ -50,6 +62,41 @@ class VoxelAgentRefiner:
         preview: Callable[[Percent], None] = no_preview,
     ) -> Percent:
         """New state of the region; see `medseg_rl.refiner.Refiner`."""
+        heads_of = self._reader(request)
+        decided, clicked = request.percent, newest_per_voxel(request.clicks)
+        draw = None
+        if request.seed is not None:
+            drawn = smooth_draw(decided.shape, request.spacing, request.seed)
+            draw = torch.from_numpy(drawn[None]).to(self._device)
+        percent = _enforced(decided, clicked)
+        for _ in range(request.steps):
+            if cancel():
+                raise Cancelled("refinement cancelled; the mask is as it was before this turn")
+            with torch.inference_mode():
+                heads, state = heads_of(percent), torch.from_numpy(percent[None]).to(self._device)
+                policy = self._policy
+                decision = policy.greedy(heads, state) if draw is None else policy.drawn(heads, state, draw)
+            decided = decision.percent[0].cpu().numpy()
+            if request.held_voxels is not None:
+                decided = np.where(request.held_voxels, request.percent, decided)
+            percent = _enforced(decided, clicked)
+            preview(percent)
+        return percent if request.hard_clicks else decided.copy()
+
+    def expected_gain(self, request: RefinementRequest) -> npt.NDArray[np.float32]:
+        """What the critic expects each voxel still to gain; see `medseg_rl.refiner.Foresight`."""
+        heads_of = self._reader(request)
+        with torch.inference_mode():
+            heads = heads_of(_enforced(request.percent, newest_per_voxel(request.clicks)))
+            value: npt.NDArray[np.float32] = heads.value[0].float().cpu().numpy()
+        return value
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._network.parameters()).device
+
+    def _reader(self, request: RefinementRequest) -> Callable[[Percent], Heads]:
+        """What the network says of a state in the region of the request, under its clicks."""
         fresh = newest_per_voxel(request.clicks[len(request.clicks) - request.n_new_clicks :])
         new_hints = HintMaps(request.image, request.spacing, self._hint_config)
         for click in fresh:
@@ -57,24 +104,15 @@ class VoxelAgentRefiner:
         begun = request.percent if request.started_from is None else request.started_from
         belief = click_belief(begun, fresh, request.spacing)
         hints = hint_channels(self._all_hints(request), new_hints, belief)
-        device = next(self._network.parameters()).device
-        decided, clicked = request.percent, newest_per_voxel(request.clicks)
-        command = torch.tensor([request.command], device=device) if self._network.command is not None else None
-        percent = _enforced(decided, clicked)
-        for _ in range(request.steps):
-            if cancel():
-                raise Cancelled("refinement cancelled; the mask is as it was before this turn")
-            observation = build_observation(self._network.channels, image=request.image, percent=percent, hints=hints)
-            with torch.inference_mode():
-                seen = torch.from_numpy(observation[None]).to(device)
-                heads = run_network(self._network, seen, self._precision, spacing=request.spacing, command=command)
-                decision = self._policy.greedy(heads, torch.from_numpy(percent[None]).to(device))
-            decided = decision.percent[0].cpu().numpy()
-            if request.held_voxels is not None:
-                decided = np.where(request.held_voxels, request.percent, decided)
-            percent = _enforced(decided, clicked)
-            preview(percent)
-        return percent if request.hard_clicks else decided.copy()
+        device, network = self._device, self._network
+        command = None if network.command is None else torch.tensor([request.command], device=device)
+
+        def read(percent: Percent) -> Heads:
+            observation = build_observation(network.channels, image=request.image, percent=percent, hints=hints)
+            seen = torch.from_numpy(observation[None]).to(device)
+            return run_network(network, seen, self._precision, spacing=request.spacing, command=command)
+
+        return read
 
     def _all_hints(self, request: RefinementRequest) -> HintMaps:
         """Maps of all clicks; where the region is the same as last time only new clicks are computed."""

@@ -28,16 +28,18 @@ def apply_adjustments(percent: Tensor, actions: Tensor, adjustments: Sequence[in
     return moved.clamp_(LOWEST, HIGHEST).to(torch.uint8)
 
 
-def sample_actions(logits: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+def sample_actions(logits: Tensor, *, generator: torch.Generator | None = None, draw: Tensor | None = None) -> Tensor:
     """One action index a voxel (batch, x, y, z) drawn from softmax(logits), logits (batch, actions, x, y, z).
+
+    `draw`: uniform numbers (batch, x, y, z) to draw by, instead of new ones of the generator.
 
     By the inverse of the cumulative distribution: `torch.distributions.Categorical` takes ten times as long.
     """
     cumulative = torch.softmax(logits, 1).cumsum(1)
-    draw = torch.rand(
-        (logits.shape[0], 1, *logits.shape[2:]), generator=generator, device=logits.device, dtype=logits.dtype
-    )
-    return (cumulative[:, :-1] < draw * cumulative[:, -1:]).sum(1)
+    if draw is None:
+        size = (logits.shape[0], *logits.shape[2:])
+        draw = torch.rand(size, generator=generator, device=logits.device, dtype=logits.dtype)
+    return (cumulative[:, :-1] < draw[:, None] * cumulative[:, -1:]).sum(1)
 
 
 def greedy_actions(logits: Tensor, adjustments: Sequence[int] = ADJUSTMENTS) -> Tensor:
