@@ -21,7 +21,7 @@ def stated_size(frame: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_2000_size(frame: bytes) -> tuple[int, int] | None:
-    """Of the SIZ marker segment: the reference grid less its offset."""
+    """Of the marker segment that must come first: the reference grid less its offset."""
     if len(frame) < 24:
         return None
     right, bottom, left, top = (int.from_bytes(frame[at : at + 4], "big") for at in (8, 12, 16, 20))
