@@ -5,7 +5,7 @@
     ...
     recorder.finish()
 
-By itself it records accepted masks, undone model actions and commands; rankings, interventions, abstentions and games
+By itself it records accepted masks, undone model actions, interventions and commands; rankings, abstentions and games
 are handed to it. Without consent it records nothing, and it never stops anybody's work: see `problems`. It keeps in
 memory which records an undo takes back; those of a session opened again stay as they are.
 """
@@ -14,36 +14,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from medseg_rl.history import UndoEntry
 from medseg_rl.rlhf.records import Abstention, AnswerClass, CommandOutcome, Game
+from medseg_rl.session.candidates import Candidates
 from medseg_rl.session.events import SessionEvent
 from medseg_rl.session.feedback_acts import (
     DemonstrationDraft,
-    InterventionDraft,
-    RankingDraft,
     StepDraft,
     accepted_proposal,
     dice_of,
     drawn_by_hand,
+    ranking_of,
     ranks_of,
     step_of,
 )
 from medseg_rl.session.feedback_filing import CaseIdentity, FeedbackFiling, Filed, Pack, Submit, at_once
-from medseg_rl.session.feedback_view import CaseView, Mask, RegionView
+from medseg_rl.session.feedback_strokes import Painted, interventions_of, painted_by
+from medseg_rl.session.feedback_view import CaseView, RegionView
 from medseg_rl.session.state import Ledger
 
 if TYPE_CHECKING:
     from medseg_rl.rlhf.store import FeedbackStore
     from medseg_rl.session.segmentation import SegmentationSession
 
-MODEL_ACTIONS = ("click", "refine", "command", "delete_click")
-NOT_BY_HAND = (*MODEL_ACTIONS, "start", "discard", "accept")
+REFINEMENTS = ("click", "scribble", "refine", "command", "candidate")  # what an undo of says that it was no good
+BY_HAND = "edit"
+INTERACTIONS = (*REFINEMENTS, "delete_click", "start", BY_HAND)
 WINNING_DICE = 0.9
-OVERPAINTED = 0.5  # of a stroke's voxels: from there on it counts as taken back
-NO_COMMAND = "na"
+OVERPAINTED = 0.5  # of a stroke's voxels: beyond that it counts as taken back
 
 
 @dataclass(eq=False)
@@ -54,6 +56,15 @@ class _Tally:
     interactions: int = 0
     by_hand: bool = False
     commands: list[tuple[StepDraft, Filed]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stroke:
+    """A stroke into a refinement that is on record."""
+
+    label: int
+    painted: Painted
+    filed: Filed
 
 
 class FeedbackRecorder:
@@ -78,7 +89,7 @@ class FeedbackRecorder:
         self._case: CaseView | None = None
         self._tallies: dict[int, _Tally] = {}
         self._accepted: dict[int, list[tuple[DemonstrationDraft, Filed]]] = {}
-        self._strokes: list[tuple[InterventionDraft, Filed]] = []
+        self._strokes: list[_Stroke] = []
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -99,40 +110,28 @@ class FeedbackRecorder:
 
     def rank(
         self,
-        candidates: Sequence[Mask],
+        candidates: Candidates,
         order: Sequence[Sequence[int]],
         *,
-        shown: Sequence[int] = (),
+        shown: Sequence[int] | None = None,
         decision_ms: int | None = None,
         none_acceptable: bool = False,
-        policy_ids: Sequence[str] = (),
     ) -> None:
         """Candidates as the user ordered them: groups of their numbers from 0, best first, ties in one group.
 
-        `candidates`: masks of the active label, whole volume in file order. `shown`: their numbers as they stood on
-        screen. Raises ValueError when `order` names what is not there.
+        To be called before one of them is chosen. `shown`: their numbers as they stood on screen, in their own order
+        unless given. Fewer than two are no ranking. Raises ValueError when `order` names what is not there.
         """
-        ranks = ranks_of(order, len(candidates))
+        count = len(candidates)
+        ranks, seen = ranks_of(order, count), tuple(range(count) if shown is None else shown)
 
         def note(case: CaseView) -> None:
-            masks = [case.in_working_order(mask) for mask in candidates]
-            view = case.present(image=self._images, beside=masks)
-            parts = tuple(mask[view.box.slices].copy() for mask in masks)
-            draft = RankingDraft(view, parts, ranks, tuple(shown), decision_ms, none_acceptable, tuple(policy_ids))
-            self._filing.file(draft.build)
-
-        self._note(note)
-
-    def intervene(self, draft: InterventionDraft, entry: UndoEntry[Ledger] | None = None) -> None:
-        """A stroke into a running refinement. `entry`: the action whose undo takes it back."""
-
-        def note(case: CaseView) -> None:
-            index = self._index_of_case()
-            filed = self._filing.file(lambda pack, common: draft.build(index, pack, common))
-            self._strokes.append((draft, filed))
-            self._tally(draft.before.label).by_hand = True
-            if entry is not None:
-                self._filing.follow(entry, filed, undone={"retracted": True}, done={"retracted": False})
+            if count >= 2:
+                draft = ranking_of(case, candidates, image=self._images)
+                draft = replace(
+                    draft, ranks=ranks, shown=seen, decision_ms=decision_ms, none_acceptable=none_acceptable
+                )
+                self._filing.file(draft.build)
 
         self._note(note)
 
@@ -172,21 +171,38 @@ class FeedbackRecorder:
             (self._accept if event.action == "accept" else self._act)(case, event, value)
         else:
             self._filing.moved(event.entry, event.direction)
-            if event.direction == "undo" and event.action in MODEL_ACTIONS:
+            if event.direction == "undo" and event.action in REFINEMENTS:
                 self._undone(case, event, value)
-        if event.direction != "do" or event.action not in NOT_BY_HAND:
-            self._check_strokes(case, event.entry, value)
 
     def _act(self, case: CaseView, event: SessionEvent, value: int) -> None:
+        if event.action not in INTERACTIONS:
+            return
         tally = self._tally(value)
-        tally.interactions += 1
-        tally.by_hand = tally.by_hand or event.action not in NOT_BY_HAND
-        command = str(event.parameters.get("command") or NO_COMMAND)
-        step = None if command == NO_COMMAND else step_of(case, value, event.entry, is_done=True, image=self._images)
+        tally.interactions += 1 + len(event.interventions)
+        tally.by_hand = tally.by_hand or event.action == BY_HAND
+        if event.action == "command":
+            self._command(case, event, value, tally)
+        if event.action == BY_HAND:
+            self._painted_over(event.entry, painted_by(event.entry))
+        if event.interventions:
+            self._interventions(case, event, value)
+
+    def _command(self, case: CaseView, event: SessionEvent, value: int, tally: _Tally) -> None:
+        step, command = step_of(case, value, event.entry, is_done=True, image=self._images), event.parameters["command"]
         if step is not None:
             filed = self._filing.file(lambda pack, common: step.commanded(command, pack, common))
             tally.commands.append((step, filed))
             self._filing.follow(event.entry, filed, undone={"may_train": False}, done={"may_train": True})
+
+    def _interventions(self, case: CaseView, event: SessionEvent, value: int) -> None:
+        """What was painted while the model refined; a stroke may take back one of before, or of the same turn."""
+        index = self._index_of_case()
+        for draft in interventions_of(case, value, event, image=self._images):
+            painted = Painted(value, draft.before.box, draft.voxels, draft.foreground)
+            self._painted_over(event.entry, [painted])
+            filed = self._filing.file(partial(draft.build, index))
+            self._filing.follow(event.entry, filed, undone={"retracted": True}, done={"retracted": False})
+            self._strokes.append(_Stroke(value, painted, filed))
 
     def _accept(self, case: CaseView, event: SessionEvent, value: int) -> None:
         tally, work = self._tally(value), event.entry.before.works[value]
@@ -213,13 +229,13 @@ class FeedbackRecorder:
             filed = self._filing.file(step.undone)
             self._filing.follow(event.entry, filed, undone={"may_train": True}, done={"may_train": False})
 
-    def _check_strokes(self, case: CaseView, entry: UndoEntry[Ledger], value: int) -> None:
-        """Strokes of which more than half was painted over are taken back, and stand again when that was undone."""
-        for draft, filed in self._strokes:
-            if draft.before.label == value and not filed.is_undone:
-                share = case.share_inside(value, draft.before.box, draft.voxels)
-                against = 1 - share if draft.foreground else share
-                self._filing.amend(filed, retracted=against > OVERPAINTED)
+    def _painted_over(self, entry: UndoEntry[Ledger], painted: Sequence[Painted]) -> None:
+        """Strokes of which more than half was painted over are taken back, and stand again when that is undone."""
+        for stroke in self._strokes:
+            if not stroke.filed.is_undone and stroke.painted.contradicted_by(painted) > OVERPAINTED:
+                self._filing.amend(stroke.filed, retracted=True)
+                held = {"retracted": True}
+                self._filing.follow(entry, stroke.filed, undone={"retracted": False}, done=held, is_its_own=False)
 
     def _finish(self, case: CaseView, value: int) -> None:
         standing = [(d, f) for d, f in self._accepted.get(value, []) if not f.is_undone]

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.history import UndoEntry
-from medseg_rl.refiner import HIGHEST, LOWEST, Percent
-from medseg_rl.rlhf.records import Command, Demonstration, Hint, Intervention, Ranking
+from medseg_rl.refiner import LOWEST, MASK_THRESHOLD, Percent
+from medseg_rl.rlhf.records import Command, Demonstration, Hint, Ranking
 from medseg_rl.session.arrays import percent_key
+from medseg_rl.session.candidates import Candidates
 from medseg_rl.session.feedback_view import CaseView, Mask, Pack, RegionView
 from medseg_rl.session.state import LabelWork, Ledger
 from medseg_rl.volume import Box
@@ -138,50 +139,15 @@ def step_of(case: CaseView, value: int, entry: UndoEntry[Ledger], *, is_done: bo
 
 
 @dataclass(frozen=True, eq=False)
-class InterventionDraft:
-    """A stroke into a running refinement. `before`: state that the step began with, with all clicks. `voxels`: True
-    where painted. `proposed`: state after the agent's step, None where it proposed none. `foreground`: painted, not
-    erased. `step`: from 0.
-    """
-
-    before: RegionView
-    voxels: Mask
-    foreground: bool
-    proposed: Percent | None
-    step: int
-    first_of_event: bool = True
-
-    def build(self, case_index: int, pack: Pack, common: dict[str, Any]) -> Intervention:
-        """The record; both actions are 0 where nothing was painted."""
-        painted = np.full_like(self.before.percent, HIGHEST if self.foreground else LOWEST)
-        return Intervention(
-            **common,
-            prompt=self.before.prompt(pack),
-            step=self.step,
-            case_index=case_index,
-            voxels=pack(self.voxels),
-            label=1 if self.foreground else 0,
-            proposed_action=None if self.proposed is None else pack(self._action(self.proposed)),
-            executed_action=pack(self._action(painted)),
-            first_of_event=self.first_of_event,
-        )
-
-    def _action(self, after: Percent) -> npt.NDArray[np.int8]:
-        action = after.astype(np.int16) - self.before.percent
-        return np.where(self.voxels, action, 0).astype(np.int8)
-
-
-@dataclass(frozen=True, eq=False)
 class RankingDraft:
     """Candidates put in order. `masks` over the region of `view`; the rest as the record has it."""
 
     view: RegionView
     masks: tuple[Mask, ...]
-    ranks: tuple[int, ...]
-    shown: tuple[int, ...]
-    decision_ms: int | None
-    none_acceptable: bool
-    policy_ids: tuple[str, ...]
+    ranks: tuple[int, ...] = ()
+    shown: tuple[int, ...] = ()
+    decision_ms: int | None = None
+    none_acceptable: bool = False
 
     def build(self, pack: Pack, common: dict[str, Any]) -> Ranking:
         """The record."""
@@ -193,8 +159,19 @@ class RankingDraft:
             presentation_order=self.shown,
             decision_ms=self.decision_ms,
             none_acceptable=self.none_acceptable,
-            policy_ids=self.policy_ids,
+            policy_ids=(common["policy_id"],) * len(self.masks) if common["policy_id"] else (),
         )
+
+
+def ranking_of(case: CaseView, candidates: Candidates, *, image: bool) -> RankingDraft:
+    """The candidates as what is shown now would become, not yet in any order. Raises StaleDeltaError."""
+    case.check_current(candidates.base_version, candidates.label)
+    deltas = [choice.percent for choice in candidates.deltas]
+    view = case.present(image=image, beside=[delta.box for delta in deltas if delta is not None])
+    states = [
+        case.percent(view.label, view.box, view.background, done=() if delta is None else (delta,)) for delta in deltas
+    ]
+    return RankingDraft(view, tuple(state > MASK_THRESHOLD for state in states))
 
 
 def dice_of(shown: Mask, accepted: Mask, whole: Mask) -> float:

@@ -47,7 +47,7 @@ class CaseIdentity:
 class Filed:
     """A record on its way to the store, and its latest form there; None before it arrived, or if it did not.
 
-    `is_undone`: the action that it followed is undone now.
+    `is_undone`: the action that it came of is undone now.
     """
 
     def __init__(self) -> None:
@@ -62,6 +62,7 @@ class _Follower:
     filed: Filed
     undone: dict[str, Any]
     done: dict[str, Any]
+    is_its_own: bool
 
 
 class FeedbackFiling:
@@ -120,9 +121,11 @@ class FeedbackFiling:
 
         return self.file(instead)
 
-    def follow(self, action: object, filed: Filed, *, undone: dict[str, Any], done: dict[str, Any]) -> None:
-        """Amend a record whenever the action it came of is undone or done again."""
-        self._followers.setdefault(action, []).append(_Follower(filed, undone, done))
+    def follow(
+        self, action: object, filed: Filed, *, undone: dict[str, Any], done: dict[str, Any], is_its_own: bool = True
+    ) -> None:
+        """Amend a record whenever an action is undone or done again. `is_its_own`: it is the one the record came of."""
+        self._followers.setdefault(action, []).append(_Follower(filed, undone, done, is_its_own))
 
     def follows(self, action: object, *, undone: dict[str, Any]) -> bool:
         """Whether a record is amended so when the action is undone."""
@@ -131,7 +134,8 @@ class FeedbackFiling:
     def moved(self, action: object, direction: Literal["undo", "redo"]) -> None:
         """The action was undone or done again."""
         for held in self._followers.get(action, []):
-            held.filed.is_undone = direction == "undo"
+            if held.is_its_own:
+                held.filed.is_undone = direction == "undo"
             self.amend(held.filed, **(held.undone if direction == "undo" else held.done))
 
     def _later(self, write: Callable[[], None]) -> None:

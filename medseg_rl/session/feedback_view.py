@@ -18,6 +18,7 @@ from medseg_rl.history import BoxDelta
 from medseg_rl.interaction import filled
 from medseg_rl.refiner import MASK_THRESHOLD, Percent
 from medseg_rl.rlhf.records import ArrayReference, Grid, Hint, VolumePrompt
+from medseg_rl.session.jobs import StaleDeltaError
 from medseg_rl.session.state import union_of
 from medseg_rl.session.writing import barrier
 from medseg_rl.volume import Box, Index, Spacing
@@ -133,23 +134,17 @@ class CaseView:
         outside = held is not None and held.intersection(box) != held
         return not outside and bool((self.accepted(value, box) == mask).all())
 
-    def share_inside(self, value: int, box: Box, voxels: Mask) -> float:
-        """Share of the voxels of `box` marked True that lie inside the label as shown."""
-        inside = self._session._arrays.soft(value).mask(box)[voxels]
-        return float(inside.mean()) if inside.size else 0.0
+    def check_current(self, version: int, label: int) -> None:
+        """Raises StaleDeltaError where something was done since that version, or another label is active."""
+        self._session._check_version(version)
+        if label != self._session.active_label:
+            raise StaleDeltaError(f"the result is for label {label}, but {self._session.active_label} is active")
 
-    def in_working_order(self, mask: npt.NDArray[Any]) -> Mask:
-        """A mask of the whole volume in file order, as a view."""
-        if mask.shape != self._session.image.shape or mask.dtype != np.bool_:
-            raise ValueError(f"a mask of {self._session.image.shape} is needed, not {mask.dtype} of {mask.shape}")
-        return self._session._working.order.apply(mask)
-
-    def present(self, *, image: bool, beside: Iterable[Mask] = ()) -> RegionView:
-        """The active label as it is now, in a region that also holds the masks `beside`; without any, all there is."""
+    def present(self, *, image: bool, beside: Iterable[Box] = ()) -> RegionView:
+        """The active label as it is now, in a region that also holds `beside`; the whole volume where it is nowhere."""
         value = self._session.active_label
         work = self._session._work(value)
-        others = [Box.around_mask(mask) for mask in beside]
-        box = self.region(value, work.clicks, [work.open_box, *others]) or Box.whole(self._session._working.shape)
+        box = self.region(value, work.clicks, [work.open_box, *beside]) or Box.whole(self._session._working.shape)
         percent = self.percent(value, box, work.background)
         n_new = len(work.turns[-1].clicks) if work.turns else 0
         return self.view(value, box, percent, work.clicks, n_new=n_new, background=work.background, image=image)

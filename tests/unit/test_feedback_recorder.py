@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import queue
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from medseg_rl.editing import Brush
+from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.history import BoxDelta
+from medseg_rl.interaction import TurnReport
 from medseg_rl.labels import LabelMap
 from medseg_rl.rlhf.manifest import effective
 from medseg_rl.rlhf.records import Hint
 from medseg_rl.rlhf.store import FeedbackStore
-from medseg_rl.session import SegmentationSession
-from medseg_rl.session.arrays import LABEL_MAP, percent_key
+from medseg_rl.session import PlaceVoxelClicks, SegmentationSession
+from medseg_rl.session.candidates import Candidates
 from medseg_rl.session.feedback import FeedbackRecorder
-from medseg_rl.session.feedback_acts import InterventionDraft, dice_of, ranks_of, step_of, use_case
+from medseg_rl.session.feedback_acts import dice_of, ranks_of, use_case
 from medseg_rl.session.feedback_filing import CaseIdentity
-from medseg_rl.session.feedback_view import CaseView
+from medseg_rl.session.jobs import SessionDelta
+from medseg_rl.session.state import OpenTurn
 from medseg_rl.volume import Box, Volume
 
 OBJECT, BACKGROUND = ClickLabel.FOREGROUND, ClickLabel.BACKGROUND
@@ -31,18 +35,27 @@ TURNED = np.array([[0, -1.0, 0, 30], [1.0, 0, 0, -20], [0, 0, 1.0, 5], [0, 0, 0,
 
 
 class Painter:
-    """Paints a cube round each new click."""
+    """Paints a cube round each new click at its first step; a command makes the mask four voxels longer or shorter."""
 
     name = "painter 3000"
 
     def describe(self):
-        return {"kind": self.name, "bundle_hash": "0123456789abcdef0123"}
+        return {"kind": self.name, "bundle_hash": "0123456789abcdef0123", "commands": 3}
 
     def refine(self, request, *, cancel=lambda: False, preview=lambda percent: None):
         percent = request.percent.copy()
         for click in request.clicks[len(request.clicks) - request.n_new_clicks :]:
             cube = tuple(slice(max(0, i - 2), i + 3) for i in click.index)
             percent[cube] = 99 if click.label == OBJECT else 1
+        if request.command:
+            shifted = np.stack([np.roll(percent, by, axis=0) for by in (-2, 0, 2)])
+            percent = shifted.max(axis=0) if request.command == 1 else shifted.min(axis=0)
+        if request.held_voxels is not None:
+            np.copyto(percent, request.percent, where=request.held_voxels)
+        for _ in range(request.steps):
+            if cancel():
+                raise Cancelled("stopped")
+            preview(percent)
         return percent
 
 
@@ -218,26 +231,56 @@ def test_ranks_put_ties_together_and_what_was_left_out_behind():
             ranks_of(wrong, 4)
 
 
-def test_a_ranking_holds_the_candidates_as_they_were_shown(desk):
+def candidates_of(desk, *rows):
+    """Candidates that add a block each to what is shown."""
+    session = desk.session
+    state, work = session._arrays.soft(1).array, session._work(1)
+    deltas = []
+    for number, where in enumerate(rows):
+        box = Box((where, 18, 16), (where + 6, 22, 20))
+        delta = BoxDelta.encode(box.start, state[box.slices], np.full(box.shape, 99, np.uint8))
+        after = work.with_turn(OpenTurn("refine", (), delta))
+        name, given = f"Candidate {number}", {"number": number}
+        deltas.append(SessionDelta(session.version, 1, name, delta, after, TurnReport(), "candidate", given))
+    return Candidates(session.version, 1, len(rows), 0, tuple(deltas), 0)
+
+
+def test_a_ranking_holds_the_candidates_as_they_would_be_and_as_they_were_shown(desk):
     desk.click((20, 18, 16))
-    candidates = []
-    for shift in range(4):
-        mask = np.zeros(SHAPE, bool)
-        mask[10 + 5 * shift : 16 + 5 * shift, 18:22, 16:20] = True
-        candidates.append(mask)
-    desk.recorder.rank(candidates, [[3], [1]], shown=(2, 0, 1, 3), decision_ms=4200, policy_ids=("a@1",) * 4)
+    candidates = candidates_of(desk, 10, 15, 20, 25)
+    masks = [desk.session.mask_with(delta) for delta in candidates.deltas]
+    desk.recorder.rank(candidates, [[3], [1]], shown=(2, 0, 1, 3), decision_ms=4200)
+    shown = desk.session.mask
+    desk.session.choose(candidates, 3)
     (record,) = desk.records()
     assert (record.ranks, record.presentation_order, record.decision_ms) == ((3, 2, 3, 1), (2, 0, 1, 3), 4200)
-    assert (record.implicit, record.none_acceptable, record.policy_ids) == (False, False, ("a@1",) * 4)
-    for mask, reference in zip(candidates, record.completions, strict=True):
+    assert (record.implicit, record.none_acceptable) == (False, False)
+    assert record.policy_ids == ("painter-3000@0123456789abcdef",) * 4
+    for mask, reference in zip(masks, record.completions, strict=True):
         assert np.array_equal(desk.whole(record, reference), mask)
-    assert np.array_equal(desk.whole(record, record.prompt.initial_probability) > 50, desk.session.mask)
+    assert np.array_equal(desk.whole(record, record.prompt.initial_probability) > 50, shown)
+    assert len({reference.path for reference in record.completions}) == 4
+
+
+def test_candidates_of_the_session_itself_can_be_ranked(desk):
+    desk.click((20, 18, 16))
+    candidates = desk.session.candidates(4)
+    desk.recorder.rank(candidates, [[0]])
+    assert len(desk.records()) == (len(candidates) >= 2)
 
 
 def test_rejecting_every_candidate_is_recorded_and_not_dropped(desk):
-    desk.recorder.rank([np.ones(SHAPE, bool), np.zeros(SHAPE, bool)], [], none_acceptable=True)
+    desk.recorder.rank(candidates_of(desk, 10, 20), [], none_acceptable=True)
     (record,) = desk.records()
-    assert (record.none_acceptable, record.ranks) == (True, (1, 1))
+    assert (record.none_acceptable, record.ranks, record.presentation_order) == (True, (1, 1), (0, 1))
+
+
+def test_candidates_of_a_state_that_is_gone_are_not_recorded_as_of_this_one(desk):
+    candidates = candidates_of(desk, 10, 20)
+    desk.click((20, 18, 16))
+    desk.recorder.rank(candidates, [[0]])
+    assert desk.store.records() == ()
+    assert "StaleDeltaError" in desk.recorder.problems[0]
 
 
 def test_an_absent_target_is_an_abstention_that_the_model_missed(desk):
@@ -263,60 +306,64 @@ def test_a_blind_comparison_is_a_game(desk):
     assert (record.first, record.second, record.result, record.click_budget) == ("new@2", "old@1", "second", 5)
 
 
-def by_hand(desk, rows, *, inside):
-    """An edit by hand of a block of the shown and the accepted mask, committed as one undo entry."""
-    session, box = desk.session, Box((rows.start, 16, 14), (rows.stop, 21, 19))
-    deltas = []
-    arrays = (
-        (percent_key(1), session._arrays.soft(1).array, 99 if inside else 1),
-        (LABEL_MAP, session._arrays.layers[0], inside),
-    )
-    for key, array, value in arrays:
-        old = array[box.slices]
-        delta = BoxDelta.encode(box.start, old, np.full_like(old, value))
-        deltas += [] if delta is None else [(key, delta)]
-    session._commit(session._entry("Brush", 1, tuple(deltas), session._ledger, "edit"))
+def by_hand(desk, *points, erase=False, radius_mm=4.0):
+    """An edit with the brush."""
+    assert desk.session.edit(Brush(points, radius_mm, erase=erase)).changed_voxels
 
 
-def stroke(desk, where, foreground=True):
-    """A stroke of a cube into a refinement that wanted the contrary there."""
-    case = CaseView(desk.session)
-    entry = desk.session.history.done[-1]
-    step = step_of(case, 1, entry, is_done=True, image=False)
-    voxels = np.zeros(step.before.box.shape, bool)
-    start = np.array(step.before.box.start)
-    voxels[tuple(slice(a - s, a - s + 3) for a, s in zip(where, start, strict=True))] = True
-    draft = InterventionDraft(step.before, voxels, foreground, step.after, step=1)
-    desk.recorder.intervene(draft, entry)
-    return draft
+def strokes(desk, click, *painted):
+    """A click, and balls of two voxels painted or erased while it is refined: (step, point, erase) each."""
+    session = desk.session
+    job, steps = session.prepare(PlaceVoxelClicks((Click(click, OBJECT),))), itertools.count()
+
+    def paint(_preview):
+        step = next(steps)
+        for wanted, point, erase in painted:
+            if wanted == step:
+                assert session.intervene(job, Brush((point,), 2.0, erase=erase))
+
+    session.apply(job.run(progress=paint))
+
+
+def ball(centre, radius=2.0):
+    axes = np.ogrid[tuple(slice(n) for n in SHAPE)]
+    return sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) <= radius**2
 
 
 def test_an_intervention_holds_what_the_agent_proposed_and_what_was_done_instead(desk):
-    desk.click((20, 18, 16))
-    draft = stroke(desk, (20, 18, 16), foreground=False)
+    strokes(desk, (20, 18, 16), (0, (23, 18, 16), True))
+    cube, erased = np.zeros(SHAPE, bool), ball((23, 18, 16))
+    cube[18:23, 16:21, 14:19] = True
     (record,) = desk.records()
-    assert (record.kind, record.step, record.case_index, record.label) == ("intervention", 1, 0, 0)
+    assert (record.kind, record.step, record.case_index, record.label) == ("intervention", 0, 0, 0)
     assert (record.retracted, record.first_of_event) == (False, True)
-    assert np.array_equal(desk.array(record.voxels), draft.voxels)
-    proposed, executed = desk.array(record.proposed_action), desk.array(record.executed_action)
-    assert set(np.unique(proposed)) == {0, 98}  # from 1 to 99 inside the cube that the agent painted
-    assert np.count_nonzero(proposed) == 27
-    assert not executed.any()  # was 1 before, erased to 1
+    assert np.array_equal(desk.whole(record, record.voxels), erased)
+    assert np.array_equal(desk.whole(record, record.proposed_action), 98 * (cube & erased))  # from 1 to 99
+    assert not desk.array(record.executed_action).any()  # it was 1 and stayed so
+    assert (desk.array(record.prompt.initial_probability) == 1).all()
+    assert [hint.new for hint in record.prompt.hints] == [True]
+    assert np.array_equal(desk.session.mask, cube & ~erased)
+
+
+def test_only_the_first_step_of_a_takeover_is_its_first(desk):
+    strokes(desk, (20, 18, 16), (0, (24, 18, 16), False), (1, (20, 22, 16), False), (1, (20, 18, 20), False))
+    found = [(r.step, r.first_of_event, r.label) for r in desk.records("intervention")]
+    assert found == [(0, True, 1), (1, False, 1), (1, False, 1)]
+    desk.session.accept()
+    assert desk.records("demonstration")[0].interactions == 4
 
 
 def test_the_case_counter_counts_other_finished_cases(tmp_path):
     for number in range(3):
         desk = Desk(tmp_path)
         desk.recorder._filing.identity = CaseIdentity(f"case-0000000{number}")
-        desk.click((20, 18, 16))
-        stroke(desk, (20, 18, 16))
+        strokes(desk, (20, 18, 16), (0, (24, 18, 16), False))
         desk.session.accept()
     assert [r.case_index for r in desk.records("intervention")] == [0, 1, 2]
 
 
 def test_a_stroke_is_retracted_by_undo_and_stands_again_after_redo(desk):
-    desk.click((20, 18, 16))
-    stroke(desk, (20, 18, 16))
+    strokes(desk, (20, 18, 16), (0, (24, 18, 16), False))
     desk.session.undo()
     assert desk.records("intervention")[0].retracted
     desk.session.redo()
@@ -324,39 +371,48 @@ def test_a_stroke_is_retracted_by_undo_and_stands_again_after_redo(desk):
 
 
 def test_a_stroke_that_is_painted_over_is_retracted_and_stands_again_when_that_is_undone(desk):
-    desk.click((20, 18, 16))
-    stroke(desk, (20, 18, 16))
-    by_hand(desk, slice(19, 24), inside=False)
+    strokes(desk, (20, 18, 16), (0, (24, 18, 16), False))
+    desk.session.accept()
+    by_hand(desk, (24, 18, 16), erase=True)
     assert desk.records("intervention")[0].retracted
     desk.session.undo()
     assert not desk.records("intervention")[0].retracted
-    by_hand(desk, slice(22, 24), inside=False)  # a corner of it only
+    desk.session.redo()
+    assert desk.records("intervention")[0].retracted
+    desk.session.undo()
+    written = len(desk.store.records())
+    by_hand(desk, (26, 18, 16), erase=True, radius_mm=0.4)  # a corner of it only
+    by_hand(desk, (10, 10, 10))
     assert not desk.records("intervention")[0].retracted
-    assert len(desk.store.records()) == 3
+    assert len(desk.store.records()) == written
+
+
+def test_a_later_stroke_into_a_refinement_takes_an_earlier_one_back(desk):
+    strokes(desk, (20, 18, 16), (0, (24, 18, 16), False), (1, (24, 18, 16), True))
+    assert [(r.label, r.retracted) for r in desk.records("intervention")] == [(1, True), (0, False)]
+
+
+def test_what_the_model_does_to_a_stroke_later_does_not_retract_it(desk):
+    strokes(desk, (20, 18, 16), (0, (24, 18, 16), False))
+    desk.click((24, 18, 16), BACKGROUND)
+    assert not desk.session.mask[24, 18, 16]
+    assert [r.retracted for r in desk.records("intervention")] == [False]
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------
 
 
-def command(desk, verb, index, label=OBJECT):
-    """A model action that the session reports as a command."""
-    desk.session.observers[:] = [
-        lambda event: desk.recorder(replace(event, action="command", parameters={"command": verb}))
-    ]
-    desk.click(index, label)
-    desk.session.observers[:] = [desk.recorder]
-
-
 def test_a_command_holds_what_it_did_and_learns_its_outcome_when_the_mask_is_accepted(desk):
     desk.click((20, 18, 16))
     before = desk.session.percent.copy()
-    command(desk, "grow", (23, 18, 16))
+    desk.session.refine("grow")
     after, result = desk.session.percent.copy(), desk.session.mask.copy()
+    assert result.sum() > (before > 50).sum()
     (record,) = desk.records("command")
     assert (record.command, record.prompt.command, record.outcome) == ("grow", "grow", None)
     assert np.array_equal(desk.whole(record, record.observation)[result], before[result])
     assert np.array_equal(desk.whole(record, record.action), after.astype(int) - before)
-    desk.click((12, 18, 16))
+    desk.click((10, 18, 16))
     desk.session.accept()
     (record,) = desk.records("command")
     final = desk.session.label_map == 1
@@ -366,12 +422,14 @@ def test_a_command_holds_what_it_did_and_learns_its_outcome_when_the_mask_is_acc
 
 
 def test_a_command_whose_result_was_accepted_is_a_win_and_an_undone_one_may_not_train(desk):
-    command(desk, "grow", (20, 18, 16))
+    desk.click((20, 18, 16))
+    desk.session.refine("grow")
     desk.session.accept()
     assert desk.records("command")[0].outcome.win
-    command(desk, "shrink", (20, 18, 16), BACKGROUND)
+    desk.session.refine("shrink")
     desk.session.undo()
-    assert [r.may_train for r in desk.records("command")] == [True, False]
+    assert [(r.command, r.may_train) for r in desk.records("command")] == [("grow", True), ("shrink", False)]
+    assert len(desk.records("ranking")) == 1
 
 
 # ---- the end of the case ---------------------------------------------------------------------------------------------
@@ -388,7 +446,7 @@ def test_finishing_a_case_that_was_accepted_as_it_is_adds_nothing(desk):
 def test_what_was_drawn_after_the_acceptance_takes_the_place_of_the_accepted_mask(desk):
     desk.click((20, 18, 16))
     desk.session.accept()
-    by_hand(desk, slice(30, 38), inside=True)
+    by_hand(desk, (34, 18, 16))
     desk.recorder.finish()
     (record,) = desk.records()
     assert len(desk.store.records()) == 2
@@ -400,7 +458,7 @@ def test_what_was_drawn_after_the_acceptance_takes_the_place_of_the_accepted_mas
 
 
 def test_a_mask_drawn_by_hand_alone_is_a_demonstration_when_the_case_is_finished(desk):
-    by_hand(desk, slice(10, 14), inside=True)
+    by_hand(desk, (12, 18, 16), (16, 18, 16))
     assert desk.records() == []
     desk.recorder.finish()
     desk.recorder.finish()
@@ -418,7 +476,7 @@ def test_without_consent_a_whole_case_leaves_no_trace_and_costs_no_error(tmp_pat
     desk.session.undo()
     desk.session.redo()
     desk.session.accept()
-    desk.recorder.rank([np.ones(SHAPE, bool), np.zeros(SHAPE, bool)], [[0]])
+    desk.recorder.rank(candidates_of(desk, 10, 20), [[0]])
     desk.recorder.target_not_here("not_in_image")
     desk.recorder.game("a", "b", "draw", click_budget=1)
     desk.recorder.finish()
@@ -451,7 +509,7 @@ def test_no_name_path_or_header_of_the_case_is_in_any_file_of_the_store(tmp_path
     desk.click((20, 18, 16))
     desk.session.undo()
     desk.session.redo()
-    stroke(desk, (20, 18, 16))
+    strokes(desk, (26, 18, 16), (0, (30, 18, 16), False))
     desk.session.accept()
     desk.recorder.target_not_here("not_in_image")
     desk.recorder.finish()
