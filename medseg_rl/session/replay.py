@@ -18,6 +18,7 @@ import numpy.typing as npt
 from medseg_rl.editing import from_json
 from medseg_rl.errors import InputFileError, MedSegError
 from medseg_rl.history import BoxDelta
+from medseg_rl.interaction import filled
 from medseg_rl.journal.case_folder import ACTION
 from medseg_rl.journal.container import Container
 from medseg_rl.journal.values import expanded
@@ -175,6 +176,9 @@ def _compared(session: SegmentationSession, line: dict[str, Any], attempt: _Atte
     stored = dict(session.history.done[-1].deltas)
     for key in {**stored, **attempt.after}:
         now, anew = _both(session._arrays.array(key), stored.get(key), attempt.after.get(key))
+        if isinstance(key, tuple):
+            background = session._work(key[1]).background
+            now, anew = filled(now, background), filled(anew, background)
         apart = np.abs(now.astype(np.int64) - anew.astype(np.int64))
         voxels += int(np.count_nonzero(apart))
         if layer_of(key) is None:

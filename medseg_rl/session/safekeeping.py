@@ -245,7 +245,7 @@ class Safekeeping:
         self.note_saved(path, writing)
 
     def provenance(self) -> dict[str, Any]:
-        """What an export says of where it came from: program, case, model, journal; no name and no path."""
+        """What an export says of its origin: program, case, model, journal, voxels by source; no name and no path."""
         refiner = self.session._refiner.loaded
         return {
             "program": f"medseg-rl {__version__}",
@@ -254,6 +254,7 @@ class Safekeeping:
             "model": None if refiner is None else {"name": refiner.name, **refiner.describe()},
             "journal_sha256": self.case.journal.digest,
             "steps": self.sequence,
+            "written": self.session.written_voxels,
         }
 
     def close(self, *, discard: bool = False) -> None:

@@ -56,9 +56,24 @@ def state(session):
     return arrays, expanded(whole.ledger), entries, small
 
 
-ACTION_NAMES = (
-    "click erase accept discard undo redo add activate lock delete brush wipe overwrite rename remove islands".split()
-)
+ACTION_NAMES = [
+    "click",
+    "erase",
+    "accept",
+    "discard",
+    "undo",
+    "redo",
+    "add",
+    "activate",
+    "lock",
+    "delete",
+    "brush",
+    "wipe",
+    "overwrite",
+    "rename",
+    "remove",
+    "islands",
+]
 ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(ACTION_NAMES),
