@@ -19,16 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from medseg_rl import __version__
-from medseg_rl.errors import InputFileError, MedSegError, OutputError
-from medseg_rl.journal.case_folder import OPENED, SAVED, VIEW, CaseFolder, cases_folder
-from medseg_rl.journal.case_id import case_id
-from medseg_rl.journal.container import Container, in_pieces
+from medseg_rl.errors import InputFileError, OutputError
+from medseg_rl.journal.case_folder import OPENED, SAVED, VIEW, CaseFolder
+from medseg_rl.journal.container import Container
 from medseg_rl.journal.lines import encoded_line
+from medseg_rl.session.case_files import empty_case, journal_taken_over
 from medseg_rl.session.events import SessionEvent
 from medseg_rl.session.recovery import recovered
 from medseg_rl.session.session_file import (
-    CHANGES,
-    LINES,
     NOTICE,
     ImageFacts,
     JournalParts,
@@ -36,7 +34,6 @@ from medseg_rl.session.session_file import (
     describe_session,
     read_manifest,
     read_now,
-    read_start,
 )
 from medseg_rl.session.steps import StepWriter, choices, now_utc
 from medseg_rl.session.stored_state import put_into, taken_from
@@ -89,7 +86,7 @@ class Safekeeping:
         Raises CaseBusyError when another window has the case open, MedSegError when there is unsaved work on it, which
         is to be recovered or discarded first, OutputError.
         """
-        case = _empty_case(session.image_hash, root)
+        case = empty_case(session.image_hash, root)
         try:
             case.set_places(image=image_path)
             Writing(taken_from(session), ImageFacts.of(session)).write(case.start)
@@ -121,16 +118,14 @@ class Safekeeping:
             session = SegmentationSession(image, refiner)
             session.image_hash = image_hash
             put_into(session, read_now(container))
-            case = _empty_case(image_hash, root)
+            case = empty_case(image_hash, root)
             try:
                 case.set_places(image=image_path, session=path)
-                if LINES in container:
-                    Writing(read_start(container), about.image).write(case.start)
-                    _copy(container, CHANGES, case.deltas)
-                    _copy(container, LINES, case.lines)
-                else:
+                lost = journal_taken_over(container, about, case)
+                if lost is not None:
                     Writing(taken_from(session), about.image, about.sequence).write(case.start)
                 keeping = cls(session, case, about.sequence, submit)
+                keeping.notices = (lost,) if lost else ()
                 keeping.view = dict(about.view)
                 Writing(taken_from(session), about.image, about.sequence, about.view).write(case.base(about.sequence))
                 keeping._note(OPENED)
@@ -342,25 +337,3 @@ class Safekeeping:
     def _on_own_worker(self, work: Work) -> Future[None]:
         assert self._worker is not None
         return self._worker.submit(work)
-
-
-def _empty_case(image_hash: str, root: Path | None) -> CaseFolder:
-    """The folder of a case, empty. Raises MedSegError while there is unsaved work in it."""
-    case = CaseFolder((root or cases_folder()) / case_id(image_hash))
-    try:
-        if case.unsaved_steps:
-            raise MedSegError(
-                f"{case.folder.name} has {case.unsaved_steps} unsaved steps of an earlier session; "
-                "recover or discard them first"
-            )
-        case.clear()
-    except BaseException:
-        case.close()
-        raise
-    return case
-
-
-def _copy(container: Container, name: str, path: Path) -> None:
-    with container.opened(name) as source, path.open("wb") as target:
-        for piece in in_pieces(source):
-            target.write(piece)

@@ -324,6 +324,33 @@ def test_a_session_saved_without_a_journal_begins_one(tmp_path):
     assert replay_stored(tmp_path / "b.medseg").is_identical
 
 
+def test_a_saved_session_whose_journal_is_damaged_opens_without_it(tmp_path):
+    keeping = begun()
+    work(keeping.session)
+    keeping.save(tmp_path / "a.medseg")
+    before = everything(keeping.session)
+    keeping.close()
+    _rewrite(tmp_path / "a.medseg", lambda lines: [*lines[:2], b"{}\n", *lines[2:]])
+    again = Safekeeping.open_saved(tmp_path / "a.medseg", image(), Painter())
+    assert everything(again.session) == before
+    assert "journal" in again.notices[0]
+    click(again.session, 3, 3, 3)
+    again.save(tmp_path / "b.medseg")
+    again.close()
+    assert replay_stored(tmp_path / "b.medseg").is_identical
+
+
+def _rewrite(path, change):
+    """The same session file with other lines in its journal."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    lines = parts["journal/journal.jsonl"].splitlines(keepends=True)
+    parts["journal/journal.jsonl"] = b"".join(change(lines))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part, zipfile.ZIP_DEFLATED if "array" in name else zipfile.ZIP_STORED)
+
+
 def _with_edits(tmp_path):
     keeping = begun()
     work(keeping.session)
@@ -354,14 +381,9 @@ def test_another_model_is_found_out_step_by_step(tmp_path):
 
 
 def test_a_journal_that_does_not_lead_to_what_was_saved_is_found_out(tmp_path):
-    with zipfile.ZipFile(_with_edits(tmp_path)) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    lines = parts["journal/journal.jsonl"].splitlines(keepends=True)
-    parts["journal/journal.jsonl"] = b"".join(lines[:4])
-    with zipfile.ZipFile(tmp_path / "b.medseg", "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part, zipfile.ZIP_DEFLATED if "array" in name else zipfile.ZIP_STORED)
-    replay = replay_stored(tmp_path / "b.medseg")
+    path = _with_edits(tmp_path)
+    _rewrite(path, lambda lines: lines[:4])
+    replay = replay_stored(path)
     assert not replay.is_identical
     assert any("voxels differ" in line for line in replay.differences)
 
