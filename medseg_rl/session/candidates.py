@@ -77,6 +77,7 @@ class CandidatesJob:
     def _varied(self, variation: Variation) -> Job:
         parameters = {
             "variation": {"seed": variation.seed, "step_factor": variation.step_factor, "lean": variation.lean},
+            **self.refinement.parameters,
             "asked": self.asked,
             "seed": self.seed,
         }

@@ -28,7 +28,7 @@ from medseg_rl.session.jobs import (
 )
 from medseg_rl.session.state import Change, LabelWork, Ledger, Proposal, union_of
 from medseg_rl.session.working import LazyRefiner, WorkingImage, box_in_file_order, index_in_file_order
-from medseg_rl.session.writing import OVERWRITE, Deltas, Overwrite
+from medseg_rl.session.writing import DEFAULT_OVERWRITE, OVERWRITE, Deltas, Overwrite
 from medseg_rl.volume import Box, Volume, content_hash
 
 
@@ -67,7 +67,7 @@ class Case:
         self.observers: list[SessionObserver] = list(observers)
         self._working = WorkingImage(image)
         self._refiner = LazyRefiner(refiner)
-        self._overwrite: Overwrite = "keep"
+        self._overwrite: Overwrite = DEFAULT_OVERWRITE
         layers: tuple[Volume, ...] = () if label_map is None else (label_map,)
         layers, labels = (layers, labels) if segmentation is None else (segmentation.layers, segmentation.labels)
         accepted = [self._working.order.apply(array_on_grid(layer, image)) for layer in layers]

@@ -18,7 +18,7 @@ from medseg_rl.session.jobs import Action, Job, PlaceClicks, PlaceVoxelClicks, R
 from medseg_rl.session.requests import done_again
 from medseg_rl.session.turns import click_turn, delete_click, forget_click, refine_turn, start_from, turn_input
 from medseg_rl.session.working import index_in_file_order
-from medseg_rl.session.writing import read_barrier
+from medseg_rl.session.writing import DEFAULT_OVERWRITE, read_barrier
 from medseg_rl.volume import Box, Index
 
 NOWHERE = Box((0, 0, 0), (0, 0, 0))
@@ -35,6 +35,8 @@ def prepare(session: Case, action: Action) -> Job:
     if area is not None:
         snapshot = copied(session, snapshot, area)
     name, parameters = done_again(session.image, action)
+    if session.overwrite != DEFAULT_OVERWRITE:
+        parameters["overwrite"] = session.overwrite
     return Job(replace(snapshot, prepare_seconds=perf_counter() - started), run, name, parameters)
 
 

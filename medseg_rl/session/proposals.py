@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medseg_rl.errors import MedSegError
 from medseg_rl.session.arrays import percent_key
 from medseg_rl.session.case import Case
 from medseg_rl.session.state import Change, LabelWork, Ledger
@@ -11,11 +12,17 @@ NO_DELTAS: Deltas = ()
 
 
 def accept(session: Case) -> Change | None:
-    """Write the open proposal into the accepted labels, as far as locks and the overwrite policy let it."""
+    """Write the open proposal into the accepted labels, as far as locks and the overwrite policy let it.
+
+    Raises ClickError where its label is locked by hand, MedSegError where another is active and so this one locked.
+    """
     value = session._ledger.open_label
     if value is None:
         return None
     session.labels.check_writable(value)
+    if session.labels.is_locked(value, active=session.active_label):
+        name, active = session._name(value), session._name(session.active_label)
+        raise MedSegError(f"the proposal is of label {name}, locked while {active} is active; activate {name} first")
     work = session._work(value)
     count, name = len(work.open_clicks), session._name(value)
     ledger = session._ledger.with_work(value, work.accepted())

@@ -13,6 +13,7 @@ from medseg_rl.interaction import Stroke, Strokes, Variation
 from medseg_rl.labels import Colour
 from medseg_rl.session.entry import as_point, voxel_clicks
 from medseg_rl.session.jobs import Action, DeleteClick, Job, PlaceVoxelClicks, Refine, Start
+from medseg_rl.session.writing import DEFAULT_OVERWRITE
 from medseg_rl.volume import Volume
 
 if TYPE_CHECKING:
@@ -73,7 +74,11 @@ def job_of(session: SegmentationSession, name: str, parameters: Parameters) -> J
     action = action_of(name, parameters)
     if action is None:
         return None
-    job, given = session.prepare(action), []
+    policy, session.overwrite = session.overwrite, parameters.get("overwrite", DEFAULT_OVERWRITE)
+    try:
+        job, given = session.prepare(action), []
+    finally:
+        session.overwrite = policy
     for stroke in parameters.get("interventions", ()):
         found = stroke_into(job, from_json(stroke["operation"]))
         if found is not None:
@@ -90,9 +95,11 @@ def do_again(session: SegmentationSession, name: str, parameters: Parameters) ->
     if job is not None:
         session.apply(job.run())
         return True
-    if "overwrite" in parameters:
-        session.overwrite = parameters["overwrite"]
-    return _by_hand(session, name, parameters)
+    policy, session.overwrite = session.overwrite, parameters.get("overwrite", session.overwrite)
+    try:
+        return _by_hand(session, name, parameters)
+    finally:
+        session.overwrite = policy
 
 
 def _by_hand(session: SegmentationSession, name: str, given: Parameters) -> bool:

@@ -18,7 +18,7 @@ from medseg_rl.editing import Grid, Plane
 from medseg_rl.errors import Cancelled, MedSegError
 from medseg_rl.hints.clicks import clicks_inside
 from medseg_rl.interaction import filled
-from medseg_rl.refiner import Percent, RefinementRequest, never_cancelled
+from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, never_cancelled
 from medseg_rl.session.case import Case
 from medseg_rl.session.jobs import Cancel, Snapshot
 from medseg_rl.session.preparing import copied, live
@@ -122,8 +122,9 @@ def _expected_gain(snapshot: Snapshot, box: Box, percent: Percent) -> Need | Non
 
 
 def uncertainty(percent: Percent) -> Need:
-    """Bits that a voxel's probability leaves open."""
-    table = np.arange(256, dtype=np.float64).clip(1, 99) / 100
+    """Bits that a voxel's probability leaves open, beyond those of the surest one there is."""
+    hundredths = np.arange(256).clip(LOWEST, HIGHEST)
+    table = np.minimum(hundredths, 100 - hundredths) / 100  # so that 1 and 99 differ in no bit
     bits = -(table * np.log2(table) + (1 - table) * np.log2(1 - table))
     floor = bits[1]  # the surest a state can be
     need: Need = (bits - floor).clip(0).astype(np.float32)[percent]

@@ -21,6 +21,7 @@ from medseg_rl.volume import Box
 
 Overwrite = Literal["keep", "replace", "overlap"]
 OVERWRITE: tuple[Overwrite, ...] = ("keep", "replace", "overlap")
+DEFAULT_OVERWRITE: Overwrite = "keep"
 Deltas = tuple[tuple[Hashable, BoxDelta], ...]
 AnyArray = npt.NDArray[Any]
 
@@ -92,7 +93,7 @@ def written(arrays: CaseArrays, table: LabelMap, value: int, box: Box, wanted: M
     if policy == "overlap" and layer < len(parts) and bool((parts[layer][gained] != BACKGROUND).any()):
         table, deltas = _moved(arrays, table, value, box, inside)
     else:
-        deltas = _in_place(parts, layer, box, value, gained, lost)
+        deltas = _in_place(parts, layer, box, value, gained, lost, clears=policy == "replace")
     deltas += _followed(arrays, value, box, inside)
     if policy == "replace":
         for other in _values_in(parts, gained):
@@ -102,11 +103,11 @@ def written(arrays: CaseArrays, table: LabelMap, value: int, box: Box, wanted: M
 
 
 def _in_place(
-    parts: list[AnyArray], layer: int, box: Box, value: int, gained: Mask, lost: Mask
+    parts: list[AnyArray], layer: int, box: Box, value: int, gained: Mask, lost: Mask, *, clears: bool
 ) -> list[tuple[Hashable, BoxDelta]]:
-    """Writes the label into its layer, and clears what others hold of the voxels it gains."""
+    """Writes the label into its layer; `clears`: takes what it gains from those that hold it in other layers."""
     deltas: list[tuple[Hashable, BoxDelta]] = []
-    for n in range(max(len(parts), layer + 1)):
+    for n in range(max(len(parts), layer + 1)) if clears else (layer,):
         before = parts[n] if n < len(parts) else np.zeros(box.shape, parts[0].dtype)
         after = np.where(gained, value if n == layer else BACKGROUND, before).astype(before.dtype)
         if n == layer:
