@@ -8,6 +8,8 @@
 Neither Qt nor torch is loaded here; the refiner is, at the first model action. No reference mask can be passed.
 """
 
+from medseg_rl.session.candidates import Candidates
+from medseg_rl.session.editing_actions import EditDelta, EditReport
 from medseg_rl.session.events import SessionEvent, SessionObserver
 from medseg_rl.session.jobs import (
     Action,
@@ -22,12 +24,18 @@ from medseg_rl.session.jobs import (
 )
 from medseg_rl.session.segmentation import SegmentationSession
 from medseg_rl.session.state import Change, Proposal
+from medseg_rl.session.suggestions import Suggestion
+from medseg_rl.session.writing import Overwrite
 
 __all__ = [
     "Action",
+    "Candidates",
     "Change",
     "DeleteClick",
+    "EditDelta",
+    "EditReport",
     "Job",
+    "Overwrite",
     "PlaceClicks",
     "PlaceVoxelClicks",
     "Proposal",
@@ -38,4 +46,5 @@ __all__ = [
     "SessionObserver",
     "StaleDeltaError",
     "Start",
+    "Suggestion",
 ]

@@ -12,13 +12,15 @@ from medseg_rl.agent.networks import build_network
 from medseg_rl.agent.policy import build_policy
 from medseg_rl.agent.refine import VoxelAgentRefiner
 from medseg_rl.bundle import bundle_names, load_bundle
+from medseg_rl.editing import Brush
+from medseg_rl.errors import MedSegError
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.hints.maps import HintConfig
 from medseg_rl.imageio import read_mask, read_volume
 from medseg_rl.interaction import InteractionConfig
 from medseg_rl.metrics import dice
 from medseg_rl.samples import sample_path
-from medseg_rl.session import SegmentationSession
+from medseg_rl.session import PlaceVoxelClicks, SegmentationSession
 from medseg_rl.volume import AxisOrder, Volume
 
 OBJECT, BACKGROUND = ClickLabel.FOREGROUND, ClickLabel.BACKGROUND
@@ -121,3 +123,54 @@ def test_trained_agents_respect_clicks_repeat_themselves_and_undo_bit_for_bit(tr
     for expected in reversed(states):
         one.undo()
         assert np.array_equal(one.percent, expected)
+
+
+def test_candidates_of_shipped_agents_are_distinct_whole_and_keep_the_clicks(trained, case):
+    image, reference = case
+    session = opened(trained, image)
+    inside = tuple(int(v) for v in np.argwhere(reference)[len(np.argwhere(reference)) // 2])
+    session.click_voxels([Click(inside, OBJECT)])
+    found = session.candidates(4)
+    masks = [session.mask_with(delta) for delta in found.deltas]
+    assert len(masks) >= 2
+    assert all(dice(a, b) < 0.99 for n, a in enumerate(masks) for b in masks[:n])
+    assert all(mask[inside] for mask in masks)
+    session.choose(found, 0)
+    assert np.array_equal(session.mask, masks[0])
+
+
+def test_shipped_agents_say_where_to_look_next_and_that_they_take_no_commands(trained, case):
+    image, reference = case
+    session = opened(trained, image)
+    session.click_voxels([Click(tuple(int(v) for v in np.argwhere(reference)[0]), OBJECT)])
+    seen = []
+    for _ in range(3):
+        found = session.next_suggestion(seen)
+        assert found.measure == "value"
+        assert found.score > 0
+        seen.append(found)
+    assert len(set(seen)) == 3
+    if not session.commands:
+        with pytest.raises(MedSegError, match="takes no commands"):
+            session.refine("grow")
+
+
+def test_what_is_painted_while_shipped_agents_refine_holds(trained, case):
+    image, reference = case
+    session = opened(trained, image)
+    first = tuple(int(v) for v in np.argwhere(reference)[len(np.argwhere(reference)) // 2])
+    stroke = Brush((image.index_to_world(np.add(first, (0, 0, 3))),), 2.0, erase=True)
+    job = session.prepare(PlaceVoxelClicks((Click(first, OBJECT),)))
+    taken, before = [], []
+
+    def progress(preview):
+        if not taken:
+            before.append(preview)
+            taken.append(session.intervene(job, stroke))
+
+    session.apply(job.run(progress=progress))
+    assert taken == [True]
+    painted = np.linalg.norm((np.indices(image.shape).T - np.add(first, (0, 0, 3))) * image.spacing, axis=-1).T <= 2.0
+    painted[first] = False
+    assert not session.mask[painted].any()
+    assert session.mask[first]

@@ -12,8 +12,11 @@ from medseg_rl.agent.refine import VoxelAgentRefiner
 from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.hints.maps import HintConfig
+from medseg_rl.interaction import Stroke, Strokes
+from medseg_rl.interaction.steps import StepRunner
 from medseg_rl.metrics import dice
 from medseg_rl.refiner import RefinementRequest
+from medseg_rl.volume import Box
 
 SHAPE = (12, 11, 10)
 
@@ -102,3 +105,63 @@ def test_no_reference_can_be_passed_to_inference():
 def test_masks_agree_on_processor_and_gpu():
     on_cpu, on_gpu = refiner().refine(request()), refiner(device="cuda").refine(request())
     assert dice(on_gpu > 50, on_cpu > 50) >= 0.999
+
+
+# ---- draws, value, strokes -------------------------------------------------------------------------------------------
+
+
+def test_a_seed_draws_the_same_decisions_again_and_none_is_greedy():
+    drawn = [refiner().refine(request(seed=seed)) for seed in (1, 1, 2)]
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+    assert not np.array_equal(drawn[0], refiner().refine(request()))
+    for percent in drawn:
+        assert (percent[5, 5, 5], percent[1, 1, 1]) == (99, 1)
+
+
+def test_drawn_decisions_keep_what_is_held():
+    held = np.zeros(SHAPE, bool)
+    held[6:] = True
+    asked = request(held_voxels=held, seed=4)
+    assert np.array_equal(refiner().refine(asked)[held], asked.percent[held])
+
+
+def test_a_twin_has_nothing_to_draw():
+    assert np.array_equal(refiner("twin_a").refine(request(seed=1)), refiner("twin_a").refine(request()))
+
+
+def test_the_critic_says_of_every_voxel_what_it_still_expects():
+    agent = refiner()
+    gain = agent.expected_gain(request())
+    assert gain.shape == SHAPE
+    assert gain.dtype == np.float32
+    assert np.isfinite(gain).all()
+    assert gain.std() > 0
+    assert np.array_equal(gain, agent.expected_gain(request()))
+
+
+def test_commands_are_known_from_the_embedding_alone():
+    assert "commands" not in refiner().describe()
+    policy = build_policy("adjustment")
+    net = build_network("two_scale", actions=policy.outputs, commands=3)
+    assert VoxelAgentRefiner(net, policy, hints=HintConfig()).describe()["commands"] == 3
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["adjustment", "twin_a", "twin_b"])
+def test_a_turn_that_a_stroke_interrupts_goes_on_as_it_would_have(kind, after):
+    """The stroke lies on voxels that are so already, so that nothing may differ."""
+    asked = request(hard_clicks=False)
+    whole = refiner(kind).refine(asked)
+    clicked = Box((5, 5, 5), (6, 6, 6))
+    stroke = Stroke.of(clicked, np.ones((1, 1, 1), bool), foreground=True, after_step=after)
+    strokes = Strokes([(stroke, {})])
+    strokes.begin(Box.whole(SHAPE))
+    agent = refiner(kind)
+    runner = StepRunner(lambda: False, None, strokes)
+    found, _ = runner.run(asked, lambda given, cancel, show: agent.refine(given, cancel=cancel, preview=show))
+    found, whole = found.copy(), whole.copy()
+    found[5, 5, 5] = whole[5, 5, 5] = 0  # painted in one, decided in the other
+    assert np.array_equal(found, whole)
+    assert len(strokes.met) == 1
+    assert runner.done == 3
