@@ -6,6 +6,7 @@ this computer stands in a part of its own, which is left out unless given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from medseg_rl import __version__
 from medseg_rl.errors import InputFileError
 from medseg_rl.history import BoxDelta
+from medseg_rl.imageio.limits import MAX_VOXELS
 from medseg_rl.journal.container import Container, Part, in_pieces, json_part, write_container
 from medseg_rl.journal.deltas import INTEGERS, records, unpacked
 from medseg_rl.journal.formats import FORMAT, FORMAT_VERSION, checked_version
@@ -153,7 +155,12 @@ def read_manifest(container: Container) -> SessionFile:
         a, b, c = (int(n) for n in image["shape"])
         affine = np.array(image["affine"], np.float64)
         facts = ImageFacts(str(image["sha256"]), (a, b, c), affine, _text(image["modality"]))
-        if min(facts.shape) < 1 or affine.shape != (4, 4) or not np.isfinite(affine).all():
+        if (
+            min(facts.shape) < 1
+            or math.prod(facts.shape) > MAX_VOXELS
+            or affine.shape != (4, 4)
+            or not np.isfinite(affine).all()
+        ):
             raise ValueError("its image has an impossible grid")
         return SessionFile(
             version=version,
@@ -211,7 +218,7 @@ def read_voxels(container: Container, about: SessionFile) -> Volume:
     if not about.has_voxels or kind not in INTEGERS | FLOATS:
         raise InputFileError("it holds no image voxels; give the image it is of")
     dtype, shape = np.dtype(kind), about.image.shape
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     with container.opened(VOXELS, size) as handle:
         content = handle.read(size)
     array = np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)

@@ -97,18 +97,19 @@ class StepReader:
             return
         self.skip(line)
         session = self._session
-        for value in line.get("states", ()):
-            session._arrays.soft(int(value))  # those there were: they come of the labels as they stood at the time
         if line.get("base_version") != session.version:
             raise InputFileError(
                 f"step {line.get('sequence')} follows on version {line.get('base_version')}, "
                 f"but the session is at {session.version}; the journal is not of this session"
             )
         try:
+            for value in line["states"]:  # those there were: they come of the labels as they stood at the time
+                if value in session.labels:
+                    session._arrays.soft(value)
             self._step(session, line)
+            follow(session, line)
         except MISTAKES as error:
             raise InputFileError(f"step {line.get('sequence')} makes no sense ({error})") from None
-        follow(session, line)
 
     def _step(self, session: SegmentationSession, line: Mapping[str, Any]) -> None:
         if line["direction"] != "do":
@@ -134,7 +135,7 @@ def choices(session: SegmentationSession) -> Json:
 
 def follow(session: SegmentationSession, line: Mapping[str, Any]) -> None:
     """Take over what a line says of the choices that are no steps: the active label, the overwrite policy."""
-    if line.get("active") in session.labels:
+    if line.get("active") in session.labels.values:
         session.active_label = int(line["active"])
     if line.get("overwrite") in OVERWRITE:
         session.overwrite = line["overwrite"]

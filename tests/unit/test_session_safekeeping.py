@@ -6,25 +6,30 @@ import errno
 import json
 import logging
 import os
+import random
 import threading
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medseg_rl.editing import Brush
 from medseg_rl.errors import InputFileError, MedSegError
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.journal import CaseBusyError, find_cases
 from medseg_rl.journal.case_folder import report_of
+from medseg_rl.journal.lines import decoded_line, encoded_line
 from medseg_rl.journal.values import expanded
-from medseg_rl.session import SegmentationSession
+from medseg_rl.session import PlaceVoxelClicks, SegmentationSession
 from medseg_rl.session.replay import replay_recomputed, replay_stored
 from medseg_rl.session.safekeeping import Safekeeping
 from medseg_rl.session.session_file import describe_session
 from medseg_rl.session.stored_state import taken_from
 from medseg_rl.volume import Volume
+from tests.unit import session_actions as random_user
 
 SHAPE = (20, 18, 16)
 MARKED = "Mustermann"
@@ -46,6 +51,9 @@ class Painter:
         for click in request.clicks[len(request.clicks) - request.n_new_clicks :]:
             cube = tuple(slice(max(0, i - self.half), i + self.half + 1) for i in click.index)
             percent[cube] = 99 if click.label == ClickLabel.FOREGROUND else 1
+        if request.held_voxels is not None:
+            np.copyto(percent, request.percent, where=request.held_voxels)
+        preview(percent)
         return percent
 
 
@@ -80,7 +88,8 @@ def work(session):
 
 def left_behind(keeping):
     """As a kill leaves a case: nothing is finished, the lock is free."""
-    keeping._worker.shutdown()
+    if keeping._worker is not None:
+        keeping._worker.shutdown()
     keeping.case._close_journal()
     keeping.case._lock._handle.close()
     return keeping.case.folder
@@ -91,6 +100,13 @@ def everything(session):
     arrays = {str(a.key): (a.box, None if a.values is None else a.values.tobytes()) for a in state.arrays}
     names = [entry.name for entry in (*state.done, *state.undone)]
     return arrays, expanded(state.ledger), names, len(state.done), state.active, state.version, state.overwrite
+
+
+def seen(session):
+    """The same but for percent states that somebody only looked at."""
+    names = session.history.undo_names, session.history.redo_names
+    ledger = expanded(session._ledger.works)
+    return random_user.everything(session), ledger, names, session.active_label, session.overwrite, session.version
 
 
 def test_all_that_was_done_is_there_again_without_any_autosave():
@@ -386,6 +402,86 @@ def test_a_journal_that_does_not_lead_to_what_was_saved_is_found_out(tmp_path):
     replay = replay_stored(path)
     assert not replay.is_identical
     assert any("voxels differ" in line for line in replay.differences)
+
+
+def test_strokes_into_a_running_refinement_are_stored_and_recomputed(tmp_path):
+    keeping = begun()
+    session = keeping.session
+    job, taken = session.prepare(PlaceVoxelClicks((Click((8, 8, 8), ClickLabel.FOREGROUND),))), []
+    stroke = Brush(((9.0, 8.0, 8.0),), 0.8, erase=True)
+    session.apply(job.run(progress=lambda _: taken.append(taken or session.intervene(job, stroke))))
+    assert taken[0] is True
+    assert session.mask[8, 8, 8]
+    assert not session.mask[9, 8, 8]
+    before = everything(session)
+    keeping = Safekeeping.recover(left_behind(keeping), image(), Painter())
+    assert everything(keeping.session) == before
+    keeping.save(tmp_path / "a.medseg")
+    keeping.close()
+    assert replay_recomputed(tmp_path / "a.medseg", image(), Painter()).is_identical
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.tuples(st.sampled_from(random_user.KINDS), st.integers(0, 2**32 - 1)), max_size=16), st.integers(0, 3)
+)
+def test_whatever_was_done_is_recovered_saved_and_replayed_both_ways(tmp_path_factory, actions, variant):
+    folder = tmp_path_factory.mktemp("case")
+    keeping = Safekeeping.begin(random_user.started(variant=variant), root=folder, submit=lambda job: job())
+    for number, (kind, seed) in enumerate(actions):
+        random_user.settle(keeping.session, kind, seed)
+        random_user.act(keeping.session, kind, seed)
+        if number == 9:
+            keeping.autosave()
+    keeping.note_view({})
+    before = seen(keeping.session)
+    case = left_behind(keeping)
+    again = Safekeeping.recover(case, random_user.image(), random_user.Leaning(), submit=lambda job: job())
+    assert seen(again.session) == before
+    again.save(folder / "a.medseg")
+    again.close()
+    assert replay_stored(folder / "a.medseg").is_identical
+    anew = replay_recomputed(folder / "a.medseg", random_user.image(), random_user.Leaning())
+    assert anew.is_identical, anew.recomputed
+    opened = SegmentationSession.open_saved(folder / "a.medseg", random_user.image(), random_user.Leaning())
+    assert seen(opened) == before
+
+
+def test_a_forged_journal_is_replayed_and_opened_or_told_in_one_line(tmp_path, monkeypatch):
+    path, rng = _with_edits(tmp_path), random.Random(5)
+    with zipfile.ZipFile(path) as archive:
+        lines = [decoded_line(raw) for raw in archive.read("journal/journal.jsonl").splitlines(keepends=True)]
+    told = 0
+    for number in range(60):
+        forged = json.loads(json.dumps(lines))
+        _spoil(forged, rng)
+        _rewrite(path, lambda _, forged=forged: [encoded_line(line) for line in forged if isinstance(line, dict)])
+        monkeypatch.setenv("MEDSEG_RL_HOME", str(tmp_path / f"home-{number}"))
+        for use in (replay_stored, lambda p: replay_recomputed(p, image(), Painter()), _opened_and_recovered):
+            try:
+                use(path)
+            except InputFileError as error:
+                told += 1
+                assert "\n" not in str(error)  # noqa: PT017  (an error is one of two right outcomes)
+    assert told > 10
+
+
+def _spoil(content, rng):
+    """Puts a wrong value somewhere into nested lists and tables."""
+    while True:
+        key = rng.choice(sorted(content) if isinstance(content, dict) else range(len(content)))
+        inner = content[key]
+        if not isinstance(inner, dict | list) or not inner or rng.random() < 0.15:
+            content[key] = rng.choice([-1, 0, 1, 7, 2**40, None, "x", [], [[]], {}, True, 0.5, 1e300, -(2**70), [1, 2]])
+            return
+        content = inner
+
+
+def _opened_and_recovered(path):
+    keeping = Safekeeping.open_saved(path, image(), Painter())
+    while keeping.session.undo():
+        pass
+    Safekeeping.recover(left_behind(keeping), image(), Painter()).close(discard=True)
 
 
 def test_a_journal_line_holds_what_the_specification_asks_for(tmp_path):
