@@ -17,8 +17,9 @@ from medseg_rl.errors import MedSegError
 from medseg_rl.hints.click_files import WorldClick
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.interaction import TurnReport
-from medseg_rl.labels import Colour
+from medseg_rl.labels import Colour, label_dtype
 from medseg_rl.refiner import COMMANDS, MASK_THRESHOLD, Percent, Refiner
+from medseg_rl.segmentation import Segmentation
 from medseg_rl.session import label_actions, proposals
 from medseg_rl.session.arrays import percent_key
 from medseg_rl.session.candidates import Candidates, CandidatesJob, check_count, chosen
@@ -255,7 +256,10 @@ class SegmentationSession(Case):
         if value is not None:
             raise MedSegError(f"label {self._name(value)} has an open proposal; accept or discard it before the export")
         touched = [v for v, counts in self._ledger.written.items() if counts.get("model")]
-        write_segmentation(path, self.segmentation, like=self.image, flatten=flatten, touched_by_model=touched)
+        accepted, dtype = self.segmentation, label_dtype(self.labels.values)
+        narrow = tuple(layer.with_array(layer.array.astype(dtype, copy=False)) for layer in accepted.layers)
+        written = Segmentation(narrow, accepted.labels)
+        write_segmentation(path, written, like=self.image, flatten=flatten, touched_by_model=touched)
         return Path(path)
 
     def save(self, path: str | PathLike[str], **options: Any) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -300,3 +301,13 @@ def test_layers_of_a_segmentation_keep_values_and_table():
     assert session.labels == given.labels
     assert np.array_equal(session.mask, b)
     assert session.segmentation.overlap_voxels == given.overlap_voxels
+
+
+def test_an_export_is_as_narrow_as_its_label_values(tmp_path):
+    session = started()
+    session.export(tmp_path / "small.nii.gz")
+    assert nibabel.load(tmp_path / "small.nii.gz").get_data_dtype() == np.uint8
+    session.activate(session.add_label("Far", value=300))
+    fill(session, (1, 1, 1), (2, 2, 2))
+    session.export(tmp_path / "large.nii.gz")
+    assert (read_segmentation(tmp_path / "large.nii.gz").mask_of(300)).sum() == 8
