@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
-from medseg_rl.errors import InputFileError, MedSegError
+from medseg_rl.errors import InputFileError, MedSegError, OutputError
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.imageio.limits import DEFLATE_LIMIT
 
@@ -20,7 +20,7 @@ Part = bytes | Callable[[], Iterable[bytes]]  # a callable gives the part piece 
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9]+)?(/[a-z0-9][a-z0-9_-]*(\.[a-z0-9]+)?)?")
 PACKED = re.compile(r"(^|/)array-")  # all else is stored as it is, so that it takes no more memory than its file
-MOST_PARTS = 4096
+MOST_PARTS = 2**16
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every part: when somebody worked is nobody's business
 FAST = 1  # the name of its attribute depends on the version of Python
 SHORTEST_HEADER = 30  # of a part in a zip
@@ -40,6 +40,10 @@ DAMAGED = (
 
 def write_container(path: Path, parts: Mapping[str, Part]) -> None:
     """Write the parts as one file, in one step; parts named array-* are compressed. Raises OutputError."""
+    if len(parts) > MOST_PARTS:
+        raise OutputError(
+            f"cannot write {path}: {len(parts)} parts are more than a session file may have; delete labels"
+        )
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
         for name, part in parts.items():
             if not NAME.fullmatch(name):
@@ -79,7 +83,9 @@ class Container:
             raise InputFileError(told if str(path) in told else f"{path} cannot be opened: {told}") from error
         except MedSegError:
             raise
-        except (*DAMAGED, OSError) as error:
+        except OSError as error:
+            raise InputFileError(f"{path} cannot be read: {error.strerror or error}") from error
+        except DAMAGED as error:
             raise InputFileError(f"{path} is damaged or no session file ({error}); open an earlier copy") from error
 
     def __contains__(self, name: object) -> bool:

@@ -120,7 +120,7 @@ class Safekeeping:
             put_into(session, read_now(container))
             case = empty_case(image_hash, root)
             try:
-                case.set_places(image=image_path, session=path)
+                case.set_places(image=image_path or about.image_path, session=path)
                 lost = journal_taken_over(container, about, case)
                 if lost is not None:
                     Writing(taken_from(session), about.image, about.sequence).write(case.start)
