@@ -104,6 +104,25 @@ class Strokes:
             self._notes[id(stroke.painted)] = dict(note or {})
             return True
 
+    def start(self) -> None:
+        """A run begins; what an earlier one had taken before it was stopped comes again at its step."""
+        with self._lock:
+            self._waiting = [*self.taken, *self._waiting]
+            self.taken, self.met = [], []
+            self._region, self._open = None, True
+
+    def stop(self) -> None:
+        """The run is over, whatever became of it: no stroke is taken any more."""
+        with self._lock:
+            self._open = False
+
+    @property
+    def handed_in(self) -> list[tuple[Stroke, dict[str, Any]]]:
+        """All strokes and what to note of them, for a run in place of this one: to be taken at once."""
+        with self._lock:
+            strokes = [*self.taken, *self._waiting]
+        return [(Stroke(stroke.painted), self._notes.get(id(stroke.painted), {})) for stroke in strokes]
+
     def begin(self, region: Box) -> None:
         """The turn works on this region now; the first, or a larger one that holds the last."""
         self._region = region

@@ -165,6 +165,10 @@ class Job:
         """Voxels of the file that are being refined now; None before that is decided."""
         return _file_box(self.snapshot, self.strokes.region)
 
+    def with_strokes_of(self, stopped: Job) -> Job:
+        """This job with what was painted into another, which was stopped so that this one can run in its place."""
+        return replace(self, strokes=Strokes(stopped.strokes.handed_in))
+
     def run(self, cancel: Cancel = never_cancelled, progress: Progress | None = None) -> SessionDelta:
         """Do it. `progress` gets a `Preview` in file order after each refinement step.
 
@@ -173,6 +177,7 @@ class Job:
         snapshot, started = self.snapshot, perf_counter()
         if cancel():
             raise Cancelled("stopped before it began; the mask is as before")
+        self.strokes.start()
         strokes = self.strokes if progress is not None or self.strokes.are_coming else None
         try:
             found = self.action(snapshot, cancel, _in_file_order(snapshot, progress), strokes)
@@ -181,6 +186,8 @@ class Job:
                 f"out of memory ({error or 'size unknown'}) while refining label {snapshot.label_name}; "
                 "use a smaller region: lower roi_cap_voxels or edit_radius_mm"
             ) from error
+        finally:
+            self.strokes.stop()
         timings = found.report.timings
         rest = max(0.0, perf_counter() - started - timings.total)  # loading the refiner, replaying, a start
         report = replace(

@@ -256,3 +256,44 @@ def test_a_refiner_without_steps_gets_the_stroke_at_its_end():
     assert taken == [True]
     assert session.mask[28:31, 20:22, 20:22].all()
     assert session.mask[17:24, 20, 20].all()
+
+
+def test_what_was_painted_into_a_job_that_more_clicks_stopped_goes_into_the_next_one():
+    session = started()
+    job, stop = session.prepare(CLICK), threading.Event()
+
+    def progress(preview):
+        assert session.intervene(job, STROKE)
+        stop.set()
+
+    with pytest.raises(Cancelled):
+        job.run(stop.is_set, progress)
+    assert not session.intervene(job, STROKE)  # nobody would take it
+    both = PlaceVoxelClicks((*CLICK.clicks, Click((10, 10, 10), OBJECT)))
+    delta = session.prepare(both).with_strokes_of(job).run()
+    session.apply(delta)
+    assert session.mask[28:31, 20:22, 20:22].all()
+    assert session.mask[10, 10, 10]
+    assert len(delta.parameters["interventions"]) == 1
+
+
+def test_a_stopped_job_takes_its_strokes_again_when_it_is_run_again():
+    session = started()
+    job, stop, given = session.prepare(CLICK), threading.Event(), []
+
+    def progress(preview):
+        given.append(preview)
+        if len(given) == 1:
+            assert session.intervene(job, STROKE)
+        if len(given) == 2:
+            stop.set()
+
+    with pytest.raises(Cancelled):
+        job.run(stop.is_set, progress)
+    delta = job.run()
+    straight = started()
+    expected, _, _ = painting(straight, straight.prepare(CLICK), STROKE, after=1)
+    session.apply(delta)
+    straight.apply(expected)
+    assert session.percent.tobytes() == straight.percent.tobytes()
+    assert delta.parameters == expected.parameters
