@@ -5,6 +5,7 @@ Changes nothing in the folder of the case.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from medseg_rl.errors import InputFileError
 from medseg_rl.journal.case_folder import ACTION, OPENED, SAVED, VIEW, CaseFolder, bases_of
 from medseg_rl.journal.container import Container
-from medseg_rl.journal.lines import DeltaIndex
+from medseg_rl.journal.lines import DeltaIndex, JournalText
 from medseg_rl.session.session_file import SessionFile, describe_session, read_manifest, read_now
 from medseg_rl.session.steps import StepReader, follow
 from medseg_rl.session.stored_state import put_into
@@ -42,13 +43,16 @@ def recovered(session: SegmentationSession, case: CaseFolder) -> Recovered:
         notices.append(f"the last {text.lost_bytes} bytes of the journal were cut off and are left out")
     about, unreadable = _newest_readable(session, case)
     notices += unreadable
-    reader, sequence = StepReader(session, DeltaIndex(case.deltas).delta), about.sequence
+    index = DeltaIndex(case.deltas)
+    reader, sequence = StepReader(session, index.delta), about.sequence
     view, saved, whole = dict(about.view), 0, True
     for line in text.lines:
-        if line.get("kind") in (SAVED, OPENED):
-            saved = int(line["sequence"])
-        if line.get("sequence", 0) < about.sequence or (line.get("kind") == ACTION and line["sequence"] <= sequence):
-            reader.skip(line)
+        kind, number = line.get("kind"), int(line.get("sequence", 0))
+        if kind in (SAVED, OPENED):
+            saved = number
+        if number < about.sequence or (kind == ACTION and number <= sequence):
+            with contextlib.suppress(InputFileError):  # what is older than the generation may be damaged
+                reader.skip(line)
             continue
         try:
             reader.apply(line)
@@ -56,13 +60,21 @@ def recovered(session: SegmentationSession, case: CaseFolder) -> Recovered:
             notices.append(f"{error}; what came after it could not be restored")
             whole = False
             break
-        sequence = int(line["sequence"]) if line.get("kind") == ACTION else sequence
-        if line.get("kind") == VIEW and isinstance(line.get("view"), dict):
+        sequence = number if kind == ACTION else sequence
+        if kind == VIEW and isinstance(line.get("view"), dict):
             view = line["view"]
             follow(session, line)
-    last = max((line["sequence"] for line in text.lines if line.get("kind") == ACTION), default=sequence)
-    whole = whole and last == sequence and _is_readable(case.start)
+    last = max((line.get("sequence", 0) for line in text.lines if line.get("kind") == ACTION), default=sequence)
+    whole = whole and last == sequence and _is_readable(case.start) and _are_stored(text, index)
     return Recovered(sequence, saved, view, whole, tuple(notices))
+
+
+def _are_stored(text: JournalText, index: DeltaIndex) -> bool:
+    """Whether every delta that a step names is there."""
+    named = [line.get("deltas", []) for line in text.lines]
+    return all(isinstance(deltas, list) for deltas in named) and all(
+        isinstance(delta, list) and len(delta) == 2 and str(delta[1]) in index for deltas in named for delta in deltas
+    )
 
 
 def _newest_readable(session: SegmentationSession, case: CaseFolder) -> tuple[SessionFile, list[str]]:

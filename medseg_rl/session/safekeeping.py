@@ -57,7 +57,7 @@ class Safekeeping:
         self.case = case
         self.sequence = sequence  # steps so far
         self.view: dict[str, Any] = {}
-        self.notices: tuple[str, ...] = ()  # what a recovery has to say
+        self.notices: tuple[str, ...] = ()  # what the last opening, recovery or save has to say
         self._saved_sequence = sequence
         self._steps = StepWriter(session)
         self._pending: list[tuple[bytes, dict[str, bytes], bool]] = []
@@ -236,7 +236,8 @@ class Safekeeping:
     def save(self, path: Path, *, portable: bool = False, with_voxels: bool = False) -> None:
         """Write the session with its journal, here and now. Raises OutputError; an old file is then as it was."""
         writing = self.prepare_save(portable=portable, with_voxels=with_voxels)
-        writing.write(path)
+        lost = writing.write(path)
+        self.notices = (lost,) if lost else ()
         self.note_saved(path, writing)
 
     def provenance(self) -> dict[str, Any]:

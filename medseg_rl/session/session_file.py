@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +103,21 @@ class Writing:
     image_path: Path | None = None
     voxels: Volume | None = None
 
-    def write(self, path: Path) -> None:
-        """Write it in one step. Raises OutputError; an old file of that name is then as it was."""
+    def write(self, path: Path) -> str:
+        """Write it in one step; why the journal had to be left out, mostly "".
+
+        Raises OutputError; an old file of that name is then as it was.
+        """
+        if self.journal is not None:
+            try:
+                write_container(path, self.parts())
+                return ""
+            except InputFileError as error:  # of the journal's files: the work itself must be saved all the same
+                lost = f"the journal is not in {path.name}: {error}"
+                write_container(path, replace(self, journal=None).parts())
+                return lost
         write_container(path, self.parts())
+        return ""
 
     def parts(self) -> dict[str, Part]:
         """All parts of the file."""
@@ -261,11 +273,15 @@ def _copied(path: Path, name: str) -> Callable[[], Any]:
 def _head(path: Path, size: int) -> Callable[[], Any]:
     def pieces() -> Any:
         left = size
-        with path.open("rb") as handle:
+        try:
+            handle = path.open("rb")
+        except OSError as error:
+            raise InputFileError(f"{path.name} cannot be read: {error.strerror or error}") from None
+        with handle:
             while left:
                 piece = handle.read(min(left, 2**20))
                 if not piece:
-                    raise InputFileError(f"{path.name} of the journal was cut while it was saved; save again")
+                    raise InputFileError(f"{path.name} was cut while it was saved")
                 left -= len(piece)
                 yield piece
 

@@ -356,6 +356,27 @@ def test_a_saved_session_whose_journal_is_damaged_opens_without_it(tmp_path):
     assert replay_stored(tmp_path / "b.medseg").is_identical
 
 
+def test_a_damaged_start_or_lost_change_never_stops_a_save(tmp_path):
+    for name in ("start.medseg", "journal.deltas"):
+        keeping = begun()
+        work(keeping.session)
+        keeping.autosave()
+        while keeping._autosaving:
+            pass
+        folder = left_behind(keeping)
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 3] ^= 255
+        (folder / name).write_bytes(bytes(content))
+        again = Safekeeping.recover(folder, image(), Painter())
+        again.save(tmp_path / "a.medseg")
+        before = everything(again.session)
+        again.close()
+        opened = SegmentationSession.open_saved(tmp_path / "a.medseg", image(), Painter())
+        assert everything(opened) == before
+        if not again.notices:
+            assert replay_stored(tmp_path / "a.medseg").is_identical
+
+
 def _rewrite(path, change):
     """The same session file with other lines in its journal."""
     with zipfile.ZipFile(path) as archive:
