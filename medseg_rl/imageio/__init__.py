@@ -30,6 +30,7 @@ from medseg_rl.volume import Volume
 
 if TYPE_CHECKING:
     from medseg_rl.imageio.dicom_geometry import GeometryReport
+    from medseg_rl.imageio.file_facts import HeaderFacts
 
 __all__ = [
     "OUTPUT_SUFFIXES",
@@ -41,6 +42,7 @@ __all__ = [
     "check_output",
     "describe",
     "geometry_reports",
+    "header_facts",
     "holds_labels",
     "read_label_table",
     "read_mask",
@@ -248,6 +250,13 @@ def describe(path: AnyPath) -> dict[str, Any]:
     from medseg_rl.imageio.description import describe as describe_path
 
     return describe_path(Path(path))
+
+
+def header_facts(path: AnyPath) -> HeaderFacts | None:
+    """Shape, time points, and whether the two transforms of a NIfTI file agree; no voxel is read. None for DICOM."""
+    from medseg_rl.imageio.file_facts import header_facts as facts_of
+
+    return facts_of(Path(path))
 
 
 def geometry_reports(
