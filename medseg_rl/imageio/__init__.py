@@ -70,6 +70,7 @@ def read_volume(
     missing: MissingChoice = "refuse",
     tilt: TiltChoice = "keep",
     units: UnitChoice = "suv",
+    slices: tuple[int, int] | None = None,
     replace_nonfinite: float | None = None,
 ) -> Volume:
     """An image as (x, y, z) in file order: integers as stored, scaled values and all real numbers as float32.
@@ -77,7 +78,8 @@ def read_volume(
     `path`: a file, or a folder with DICOM images. `time_point`: from 0, where a file holds several volumes. `prefer`:
     the NIfTI transform to use where both are set. `series`: number in the list of `describe`, or UID, where a folder
     holds several. `replace_nonfinite`: takes the place of NaN and infinite voxels, which are refused otherwise, because
-    what they stand for differs from file to file. What the user should know is in `source["warnings"]`.
+    what they stand for differs from file to file. `slices`: first and one past the last along the third axis: only they
+    take memory (NIfTI and DICOM). What the user should know is in `source["warnings"]`.
     Of DICOM series alone: `missing`: where slices are missing or out of place, refuse, "resample" to a regular grid
     (linear), or "keep" the slices, which disables quantities (`source["quantities"]` says why). `tilt`: "keep" a tilted
     gantry as shear, or "resample" to an upright grid. `units`: PET as "suv" where its tags allow, or as "stored".
@@ -92,6 +94,7 @@ def read_volume(
         missing=missing,
         tilt=tilt,
         units=units,
+        slices=slices,
         float_type=np.float32,
     )
     return _finite(path, volume, replace_nonfinite)
@@ -284,6 +287,7 @@ def read_stored(
     missing: MissingChoice = "refuse",
     tilt: TiltChoice = "keep",
     units: UnitChoice = "suv",
+    slices: tuple[int, int] | None = None,
 ) -> Volume:
     """For the rooms of this package: voxels as stored, non-finite ones included."""
     kind = kind_of(path)
@@ -291,7 +295,7 @@ def read_stored(
         from medseg_rl.imageio import nifti
 
         _check_choices(path, kind, missing, tilt)
-        return nifti.read(path, time_point=time_point, prefer=prefer, float_type=float_type)
+        return nifti.read(path, time_point=time_point, prefer=prefer, slices=slices, float_type=float_type)
     if time_point is not None:
         raise InputFileError(f"{path} is {kind}; a time point can be chosen in NIfTI files only")
     if prefer is not None:
@@ -299,7 +303,11 @@ def read_stored(
     if kind == "DICOM":
         from medseg_rl.imageio import dicom
 
-        return dicom.read(path, series=series, missing=missing, tilt=tilt, units=units, float_type=float_type)
+        return dicom.read(
+            path, series=series, missing=missing, tilt=tilt, units=units, slices=slices, float_type=float_type
+        )
+    if slices is not None:
+        raise InputFileError(f"{path} is {kind}; a part of the slices can be read of NIfTI and DICOM only")
     _check_choices(path, kind, missing, tilt)
     from medseg_rl.imageio import itk
 

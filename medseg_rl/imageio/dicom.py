@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from medseg_rl.imageio.dicom_pixels import read_stack
 from medseg_rl.imageio.dicom_scan import Scan, files_below, scan
 from medseg_rl.imageio.dicom_series import Series
 from medseg_rl.imageio.dicom_units import UnitChoice, units_of
+from medseg_rl.imageio.limits import checked_slices
 from medseg_rl.volume import FloatArray, Volume
 
 MissingChoice = Literal["refuse", "resample", "keep"]
@@ -63,6 +65,7 @@ def read(
     missing: MissingChoice = "refuse",
     tilt: TiltChoice = "keep",
     units: UnitChoice = "suv",
+    slices: tuple[int, int] | None = None,
 ) -> Volume:
     """One volume (column, row, slice) with rescaled values, integers where the rescaling keeps them whole.
 
@@ -70,10 +73,13 @@ def read(
     `missing`: where slices are missing or out of their place, refuse, resample to a regular grid (linear), or keep the
     slices as they are, which disables quantities. `tilt`: keep the sheared grid of a tilted gantry, or resample it to
     an upright one. `units`: PET in Bq/mL becomes SUVbw where the tags allow it, or stays as stored.
+    `slices`: only those, from 0 by position, first and one past the last.
     Raises InputFileError (several series, other objects, no decoder, damaged), GeometryError (missing slices).
     """
     found = scan_path(path)
     chosen, number = _choose(path, found, series)
+    if slices is not None:
+        chosen = replace(chosen, slices=chosen.slices[checked_slices(path, slices, len(chosen.slices))])
     problem = problem_of(chosen)
     if problem is not None:
         raise type(problem)(f"{path}: {problem}")
@@ -124,7 +130,11 @@ def _choose(path: Path, found: Scan, wanted: str | int | None) -> tuple[Series, 
 
 def _notes(found: Scan, chosen: Series) -> list[str]:
     """What was left out, and how the file wants to be shown."""
-    notes = [f"another series was left out: {s.line()}" for s in found.series if s is not chosen and s.first.is_image]
+    notes = [
+        f"another series was left out: {s.line()}"
+        for s in found.series
+        if s.first is not chosen.first and s.first.is_image
+    ]
     if str(chosen.first.header.get("PhotometricInterpretation")) == "MONOCHROME1":
         notes.append("the file asks for an inverted display (MONOCHROME1); values are as stored")
     return notes

@@ -34,6 +34,14 @@ def check_size(path: Path, shape: Sequence[int], *, bytes_needed: int, compresse
         raise InputFileError(f"{path} holds {said} voxels, more than the {MAX_VOXELS} that can be worked on; crop it")
 
 
+def checked_slices(path: Path, slices: tuple[int, int], count: int) -> slice:
+    """The range first to one past last. Raises InputFileError unless at least two of the `count` slices lie in it."""
+    first, end = slices
+    if not 0 <= first < first + 1 < end <= count:
+        raise InputFileError(f"{path} has slices 0 to {count - 1}; {first} to {end - 1} is no range of two or more")
+    return slice(first, end)
+
+
 def check_affine(path: Path, affine: FloatArray) -> None:
     """Raises GeometryError, naming the file, where an affine has a zero spacing, NaN or parallel axes."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)

@@ -17,7 +17,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 
 from medseg_rl.errors import GeometryError, InputFileError
-from medseg_rl.imageio.limits import check_size, times
+from medseg_rl.imageio.limits import check_size, checked_slices, times
 from medseg_rl.imageio.nifti_transforms import Form, choose_affine
 from medseg_rl.volume import Volume, corner_distance
 
@@ -103,18 +103,25 @@ def _parse_header(path: Path, start: bytes) -> Header:
 
 
 def read(
-    path: Path, *, time_point: int | None = None, prefer: Form | None = None, float_type: type[np.floating[Any]]
+    path: Path,
+    *,
+    time_point: int | None = None,
+    prefer: Form | None = None,
+    slices: tuple[int, int] | None = None,
+    float_type: type[np.floating[Any]],
 ) -> Volume:
     """One volume (x, y, z) in file order; stored integers as they are, scaled values and floats as `float_type`.
 
     `time_point`: counted from 0, needed for a file of several volumes. `prefer`: which transform to use where both are
-    set; None takes the sform and leaves a warning in `source["warnings"]` where they disagree.
+    set; None takes the sform and leaves a warning in `source["warnings"]` where they disagree. `slices`: only those,
+    first and one past the last along the third axis; the others take no memory.
     Raises InputFileError (damaged, vectors, colours, series of volumes) and GeometryError (2D, impossible spacing).
     """
     header = read_header(path)
     _check_is_volume(path, header, time_point)
     affine, form, warnings = choose_affine(path, header.block, header.volume_shape, prefer)
-    array = _read_voxels(path, header, time_point, float_type)
+    span = None if slices is None else checked_slices(path, slices, header.shape[2])
+    array = _read_voxels(path, header, time_point, span, float_type)
     source = {
         "format": "NIfTI",
         "path": str(path),
@@ -124,7 +131,9 @@ def read(
         "nifti": {name: np.array(header.block[name]) for name in TRANSFORM_FIELDS}
         | {"pixdim": np.array(header.block["pixdim"][:4]), "version": 2 if header.block.sizeof_hdr == 540 else 1},
     }
-    return Volume(array, affine, None, source)
+    placed = affine.copy()  # the stored transforms stay those of the file
+    placed[:3, 3] += affine[:3, 2] * (span.start if span else 0)
+    return Volume(array, placed, None, source)
 
 
 def _check_is_volume(path: Path, header: Header, time_point: int | None) -> None:
@@ -144,7 +153,7 @@ def _check_is_volume(path: Path, header: Header, time_point: int | None) -> None
 
 
 def _read_voxels(
-    path: Path, header: Header, time_point: int | None, float_type: type[np.floating[Any]]
+    path: Path, header: Header, time_point: int | None, span: slice | None, float_type: type[np.floating[Any]]
 ) -> npt.NDArray[Any]:
     offset = int(header.block.get_data_offset())
     stored = math.prod(header.shape) * header.dtype.itemsize
@@ -155,7 +164,8 @@ def _read_voxels(
         spec = (header.shape, header.dtype, offset, slope or 1.0, intercept or 0.0)
         with _open(path) as stream:
             proxy = ArrayProxy(stream, spec, mmap=False)
-            array = np.asarray(proxy if len(header.shape) == 3 else proxy[..., time_point or 0])
+            whole = (slice(None), slice(None), span or slice(None), time_point or 0)
+            array = np.asarray(proxy[whole[: len(header.shape)]])
             while compressed and stream.read(1 << 20):
                 pass  # to the end, where gzip keeps its checksum
     except (OSError, EOFError, ValueError, zlib.error, HeaderDataError) as error:

@@ -416,3 +416,15 @@ def test_a_full_disk_keeps_the_mask_from_before(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="full"):
         write_mask(tmp_path / "mask.nii.gz", image.with_array(image.array + 1), like=image)
     assert (tmp_path / "mask.nii.gz").read_bytes() == before
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_part_of_the_slices_is_read_where_it_lies(tmp_path: Path, ending: str) -> None:
+    array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    write_volume(tmp_path / f"a{ending}", Volume(array, np.diag([-1.0, 2.0, 3.0, 1.0])))
+    whole = read_volume(tmp_path / f"a{ending}")
+    part = read_volume(tmp_path / f"a{ending}", slices=(2, 5))
+    np.testing.assert_array_equal(part.array, array[:, :, 2:5])
+    np.testing.assert_allclose(part.affine, whole.crop(Box((0, 0, 2), (4, 5, 5))).affine)
+    with pytest.raises(InputFileError, match="no range"):
+        read_volume(tmp_path / f"a{ending}", slices=(4, 7))

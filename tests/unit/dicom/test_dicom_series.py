@@ -213,3 +213,12 @@ def test_a_patient_is_not_remembered_in_the_volume(tmp_path, series):
     volume = read_volume(series(tmp_path / "ct"))
     assert isinstance(volume, Volume)
     assert "Nobody" not in str(volume.source)
+
+
+def test_a_part_of_the_slices_is_read_where_it_lies(tmp_path, series):
+    folder = series(tmp_path / "ct")
+    whole, part = read_volume(folder), read_volume(folder, slices=(1, 3))
+    np.testing.assert_array_equal(part.array, whole.array[:, :, 1:3])
+    np.testing.assert_allclose(part.affine[:3, 3], whole.index_to_world((0, 0, 1)))
+    with pytest.raises(InputFileError, match="no range"):
+        read_volume(folder, slices=(0, 1))
