@@ -16,6 +16,10 @@ class InputFileError(MedSegError):
     exit_code = 3
 
 
+class NonFiniteError(InputFileError):
+    """An image holds NaN or infinite voxels, and nobody said what is to stand there."""
+
+
 class GeometryError(MedSegError):
     """Two grids disagree, or an affine, spacing or shape makes no volume."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from medseg_rl.errors import GeometryError, InputFileError, OutputError
+from medseg_rl.errors import GeometryError, InputFileError, NonFiniteError, OutputError
 from medseg_rl.imageio.atomic import atomic_path, check_output_path
 from medseg_rl.imageio.kinds import OUTPUT_SUFFIXES, READ_SUFFIXES, SEGMENTATION_KINDS, kind_of, output_kind
 from medseg_rl.imageio.label_tables import TABLE_SUFFIXES
@@ -343,7 +343,7 @@ def _finite(path: Path, volume: Volume, replacement: float | None) -> Volume:
     not_a_number = int(np.count_nonzero(np.isnan(volume.array)))
     said = f"{not_a_number} NaN and {count - not_a_number} infinite voxels of {bad.size}"
     if replacement is None:
-        raise InputFileError(f"{path} holds {said}; say which value replaces them (such as the background), or mend it")
+        raise NonFiniteError(f"{path} holds {said}; say which value replaces them (such as the background), or mend it")
     array = np.where(bad, np.asarray(replacement, dtype=volume.array.dtype), volume.array)
     warnings = [*volume.source.get("warnings", []), f"{said} were replaced by {replacement:g}"]
     return replace(volume, array=array, source={**volume.source, "warnings": warnings})
