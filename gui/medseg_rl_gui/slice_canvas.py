@@ -5,22 +5,29 @@ Knows where things are and how they look, not what they are for. Caches the slic
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QPointF, Qt, Signal, SignalInstance
+import numpy as np
+from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, Qt, Signal, SignalInstance
 from PySide6.QtGui import (
+    QColor,
     QContextMenuEvent,
     QEnterEvent,
     QMouseEvent,
     QPainter,
     QPaintEvent,
+    QPen,
     QResizeEvent,
     QTabletEvent,
+    QTransform,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from medseg_rl.labels import default_colour
 from medseg_rl.volume import Box
 from medseg_rl_gui.slice_geometry import Placement, Plane, SliceGeometry
-from medseg_rl_gui.view_model import Button, Modifier, SlicePointer, ViewModel
+from medseg_rl_gui.slice_marks import SliceMarks
+from medseg_rl_gui.slice_pictures import SlicePictures
+from medseg_rl_gui.view_model import Button, Modifier, PointerLook, SlicePointer, ViewModel
 
 _BUTTONS = {
     Qt.MouseButton.LeftButton: Button.LEFT,
@@ -31,6 +38,13 @@ _MODIFIERS = {
     Qt.KeyboardModifier.ShiftModifier: Modifier.SHIFT,
     Qt.KeyboardModifier.ControlModifier: Modifier.CTRL,
     Qt.KeyboardModifier.AltModifier: Modifier.ALT,
+}
+_CURSORS = {
+    "arrow": Qt.CursorShape.ArrowCursor,
+    "cross": Qt.CursorShape.CrossCursor,
+    "blocked": Qt.CursorShape.ForbiddenCursor,
+    "brush": Qt.CursorShape.CrossCursor,
+    "hand": Qt.CursorShape.OpenHandCursor,
 }
 
 
@@ -53,6 +67,7 @@ class SliceCanvas(QWidget):
         self.placement: Placement | None = None
         self._resting: QPointF | None = None
         self._fitted = True
+        self._pictures = SlicePictures()
         self.setMouseTracking(True)
         self.setTabletTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -63,12 +78,34 @@ class SliceCanvas(QWidget):
     def show_model(self, model: ViewModel, changed: Box | None = None) -> None:
         """Paints another model; `changed` is the box written in place since."""
         before, self.model = self.model, model
+        regridded = before.image is not model.image or before.convention != model.convention
         if model.image is None:
             self.geometry_shown = self.placement = None
-        elif self.geometry_shown is None or before.image is not model.image or before.convention != model.convention:
-            self.geometry_shown = model.geometry(self.plane)
+        elif self.geometry_shown is None or regridded:
+            self._regrid(model.geometry(self.plane), same_image=before.image is model.image)
+        little = self._pictures.show(model, self.geometry_shown, changed)
+        if before.pointer != model.pointer:
+            self._take_pointer(model.pointer)
+        elif little is not None:
+            self._update_voxels(little)
+        else:
+            self.update()
+
+    def _regrid(self, geometry: SliceGeometry, *, same_image: bool) -> None:
+        """Takes other geometry; another image on the grid shown before keeps zoom and pan."""
+        shown, self.geometry_shown = self.geometry_shown, geometry
+        same_grid = shown is not None and shown.shape == geometry.shape and np.allclose(shown.affine, geometry.affine)
+        if not same_grid or same_image or self.placement is None:
             self.fit()
+
+    def _take_pointer(self, look: PointerLook) -> None:
+        self.setCursor(_CURSORS[look.shape])
         self.update()
+
+    def _update_voxels(self, part: QRect) -> None:
+        """Asks to paint some columns and rows again, with room for the outlines on their edges."""
+        if not part.isEmpty():
+            self.update(self._texture().mapRect(QRectF(part)).toAlignedRect().adjusted(-4, -4, 4, 4))
 
     # --- zoom and pan -------------------------------------------------------------------------------------------------
 
@@ -101,6 +138,66 @@ class SliceCanvas(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         painter = QPainter(self)
         painter.fillRect(event.rect(), Qt.GlobalColor.black)
+        if self.geometry_shown is not None and self.placement is not None:
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            self._paint_voxels(painter)
+            self._paint_marks(painter, SliceMarks(painter, self.geometry_shown, self.placement, self._index))
+        if self.hasFocus():
+            painter.setPen(QPen(self.palette().highlight().color(), 2))
+            painter.drawRect(self.rect().adjusted(1, 1, -1, -1))
+
+    def _paint_voxels(self, painter: QPainter) -> None:
+        painter.save()
+        painter.setTransform(self._texture(), True)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, self.model.smooth)
+        painter.drawImage(0, 0, self._pictures.grey)
+        labels = self._pictures.labels
+        if labels is not None:
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, False)
+            painter.drawImage(0, 0, labels)
+        painter.restore()
+
+    def _paint_marks(self, painter: QPainter, marks: SliceMarks) -> None:
+        model, texture = self.model, self._texture()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)  # voxel edges are straight; this is faster
+        marks.outlines(self._pictures.outlines, texture)
+        proposal = self._pictures.proposal
+        if proposal is not None and model.proposal is not None:
+            marks.proposal(proposal, self._colour_of(model.proposal.label), texture)
+        if model.crosshair_shown and model.crosshair is not None:
+            marks.crosshair(model.crosshair, self._size)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        marks.balls(model.balls)
+        marks.sketches(model.sketches)
+        marks.clicks(model.clicks)
+        marks.letters(self._size)
+        marks.scale_bar(self._size)
+        if self._resting is not None and model.pointer.shape == "brush":
+            marks.brush(self._resting, model.pointer)
+
+    def _colour_of(self, label: int) -> QColor:
+        labels = self.model.labels
+        return QColor(*(labels[label].colour if label in labels else default_colour(label)))
+
+    def _texture(self) -> QTransform:
+        assert self.placement is not None
+        assert self.geometry_shown is not None
+        return QTransform(*self.placement.texture(self.geometry_shown).tolist())
+
+    @property
+    def _index(self) -> int:
+        assert self.geometry_shown is not None
+        return min(max(self.model.slices[self.plane], 0), self.geometry_shown.slices - 1)
+
+    def _repaint_brush(self, *places: QPointF | None) -> None:
+        """The discs that the brush leaves and enters, no more."""
+        if self.placement is None or self.model.pointer.shape != "brush":
+            return
+        reach = self.model.pointer.radius_mm * self.placement.scale + 4
+        for place in places:
+            if place is not None:
+                self.update(QRectF(place.x() - reach, place.y() - reach, 2 * reach, 2 * reach).toAlignedRect())
 
     # --- input --------------------------------------------------------------------------------------------------------
 
@@ -119,7 +216,7 @@ class SliceCanvas(QWidget):
         geometry, placement = self.geometry_shown, self.placement
         if geometry is None or placement is None:
             return None
-        screen, index = (position.x(), position.y()), self.model.slices[self.plane]
+        screen, index = (position.x(), position.y()), self._index
         drawn = placement.to_plane(screen)
         x, y, z = (float(v) for v in geometry.plane_to_world(drawn, index))
         return SlicePointer(
@@ -147,8 +244,12 @@ class SliceCanvas(QWidget):
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         self._send(self.moved, event)
 
+    def _rest(self, position: QPointF | None) -> None:
+        before, self._resting = self._resting, position
+        self._repaint_brush(before, position)
+
     def _send(self, signal: SignalInstance, event: QMouseEvent) -> None:
-        self._resting = event.position()
+        self._rest(event.position())
         pressed_or_released = _BUTTONS.get(event.button())
         if event.button() != Qt.MouseButton.NoButton and pressed_or_released is None:
             return
@@ -162,10 +263,10 @@ class SliceCanvas(QWidget):
             QEvent.Type.TabletMove: self.moved,
             QEvent.Type.TabletRelease: self.released,
         }
-        self._resting = event.position()
+        self._rest(event.position())
         button = _BUTTONS.get(event.button())
         pointer = self._pointer(event.position(), button, event.buttons(), event.modifiers(), event.pressure())
-        if pointer is not None and event.type() in signals:
+        if pointer is not None and event.type() in signals:  # hovering pens move too
             signals[event.type()].emit(pointer)
         event.accept()  # else Qt makes a mouse event of it as well
 
@@ -178,11 +279,10 @@ class SliceCanvas(QWidget):
             self.scrolled.emit(pointer, units)
 
     def enterEvent(self, event: QEnterEvent) -> None:  # noqa: N802
-        self._resting = event.position()
+        self._rest(event.position())
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802
-        self._resting = None
-        self.update()
+        self._rest(None)
         self.left.emit()
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:  # noqa: N802

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePol
 
 from medseg_rl.volume import Box
 from medseg_rl_gui.slice_canvas import SliceCanvas
-from medseg_rl_gui.slice_geometry import Placement, Plane, SliceGeometry
+from medseg_rl_gui.slice_geometry import Placement, Plane, ScreenPoint, SliceGeometry
 from medseg_rl_gui.view_model import SlicePointer, ViewModel
 
 
@@ -82,6 +82,7 @@ class SliceView(QFrame):
     wheel's eighths of a degree (120 a notch), never while a button is down. `left`: the pointer left. `slice_chosen`:
     plane and slice index, by slider or spin box. `maximise_requested`: plane. `menu_requested`: a `SlicePointer` and
     the global QPoint, by keyboard. `placement_changed`: zoom or pan changed; plane.
+    `zoomed`: plane and factor, by `zoom`.
     """
 
     pressed = Signal(object)
@@ -93,6 +94,7 @@ class SliceView(QFrame):
     maximise_requested = Signal(str)
     menu_requested = Signal(object, object)
     placement_changed = Signal(str)
+    zoomed = Signal(str, float)
 
     def __init__(self, plane: Plane, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -121,6 +123,8 @@ class SliceView(QFrame):
         grid.addWidget(self.slider, 1, 1)
         grid.setRowStretch(1, 1)
         grid.setColumnStretch(0, 1)
+        self.setTabOrder(self.canvas, self.slider)
+        self.setTabOrder(self.slider, self.title.spin)
 
     def _connect(self) -> None:
         canvas, plane = self.canvas, self.plane
@@ -174,9 +178,24 @@ class SliceView(QFrame):
         self.canvas.place(placement)
 
     def zoom(self, factor: float, pointer: SlicePointer | None = None) -> None:
-        """Zooms around a pointer, else around the middle."""
-        if self.canvas.placement is not None:
-            self.canvas.place(self.canvas.placement.zoomed(factor, None if pointer is None else pointer.screen))
+        """Zooms around a pointer, else around the crosshair where it is seen, else around the middle."""
+        self.follow_zoom(factor, pointer)
+        self.zoomed.emit(self.plane, factor)
+
+    def follow_zoom(self, factor: float, pointer: SlicePointer | None = None) -> None:
+        """The same without telling linked views."""
+        placement = self.canvas.placement
+        if placement is not None:
+            around = self._crosshair_on_screen(placement) if pointer is None else pointer.screen
+            self.canvas.place(placement.zoomed(factor, around))
+
+    def _crosshair_on_screen(self, placement: Placement) -> ScreenPoint | None:
+        model = self.canvas.model
+        if model.crosshair is None:
+            return None
+        x, y = (float(v) for v in placement.to_screen(model.geometry(self.plane).world_to_plane(model.crosshair)))
+        width, height = placement.size
+        return (x, y) if 0 <= x < width and 0 <= y < height else None
 
     def pan(self, dx: float, dy: float) -> None:
         """Moves the image by device-independent pixels."""
