@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QDialogButtonBox, QWidget
 
 from medseg_rl.imageio import geometry_reports, write_volume
 from medseg_rl.volume import Volume
-from medseg_rl_gui.dialogs import Question, ScriptedDialogs, ValueQuestion
+from medseg_rl_gui.dialogs import ScriptedDialogs, ValueQuestion
 from medseg_rl_gui.opening.images import ImageFlow
 from medseg_rl_gui.opening.memory import Estimate, free_memory
 from medseg_rl_gui.opening.readings import Reading
@@ -165,17 +165,19 @@ def two_forms(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("answer", "x"), [("sform", 0.0), ("qform", 7.5), ("cancel", None)])
-def test_forms_that_disagree_are_asked_about_with_the_distance(
-    images: ImageFlow, dialogs: ScriptedDialogs, tmp_path: Path, answer: str, x: float | None
+def test_forms_that_disagree_open_with_the_sform_and_the_other_is_one_step_away(
+    desk: Desk, dialogs: ScriptedDialogs, tmp_path: Path
 ) -> None:
-    dialogs.answers = [answer]
-    opened = images.open(two_forms(tmp_path / "two.nii.gz"))
-    (question,) = dialogs.asked
-    assert isinstance(question, Question)
-    assert "7.5 mm" in question.text
-    assert question.default == "sform"
-    assert (None if opened is None else opened.image.affine[0, 3]) == x
+    assert desk.flow.open([two_forms(tmp_path / "two.nii.gz")])
+    assert dialogs.asked == []
+    assert desk.case.opened.image.affine[0, 3] == 0
+    assert desk.case.opened.forms_apart_mm == pytest.approx(7.5)
+    assert any("7.5 mm" in line for line in desk.case.opened.lines)
+    assert desk.flow.use_other_form()
+    assert desk.case.opened.image.affine[0, 3] == 7.5
+    assert desk.case.opened.reading.prefer == "qform"
+    assert desk.flow.use_other_form()
+    assert desk.case.opened.image.affine[0, 3] == 0
 
 
 def test_voxels_that_are_no_numbers_are_replaced_by_what_the_user_says(

@@ -6,8 +6,9 @@ The open case is the controller's: it hands over what is open, lets go of it whe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from medseg_rl.errors import Cancelled, MedSegError
 from medseg_rl.journal import CaseReport
@@ -26,6 +27,7 @@ from medseg_rl_gui.opening.sessions import SessionFiles
 from medseg_rl_gui.opening.starting import CaseStarter, OpenedCase
 from medseg_rl_gui.opening.waiting import Waiting
 
+Form = Literal["sform", "qform"]
 SAMPLE = "hippocampus_right_t1.nii.gz"
 
 
@@ -95,6 +97,10 @@ class OpeningFlow:
                 return False
             self._cases = chosen[0]
         return self._told(self._open_from_list)
+
+    def use_other_form(self) -> bool:
+        """The open image at the other position that its NIfTI file states, as a case of its own."""
+        return self._told(self._in_other_form)
 
     def recover_at_start(self) -> bool:
         """Offers what a crash has left; True when a case was opened."""
@@ -223,6 +229,14 @@ class OpeningFlow:
 
         self._window.show(self._waiting.wait(tr("Opening the case"), lambda progress: begin()))
         return True
+
+    def _in_other_form(self) -> bool:
+        case = self._window.case
+        if case is None or case.opened.path is None:
+            return False
+        prefer: Form = "sform" if case.opened.reading.prefer == "qform" else "qform"
+        opened = self.images.again(case.opened.path, replace(case.opened.reading, prefer=prefer))
+        return opened is not None and self._begin(opened, None)
 
     # --- labels -------------------------------------------------------------------------------------------------------
 

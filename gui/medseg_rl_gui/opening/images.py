@@ -5,7 +5,6 @@ Starts no case. What a user can choose is asked before voxels are read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,11 @@ Verdict = Literal["green", "amber", "red"]
 
 @dataclass(frozen=True, eq=False)
 class OpenedImage:
-    """An image, where it lies, how it was read, its hash. `lines`: what to show of it, the size of it first."""
+    """An image, where it lies, how it was read, its hash. `lines`: what to show of it, the size of it first.
+
+    `forms_apart_mm`: how far the two positions that a NIfTI file states lie apart, where they disagree: see
+    `HeaderFacts`. The sform is used unless `reading` prefers the other.
+    """
 
     image: Volume
     path: Path | None
@@ -39,6 +42,7 @@ class OpenedImage:
     image_hash: str
     lines: tuple[str, ...]
     verdict: Verdict
+    forms_apart_mm: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +124,7 @@ class ImageFlow:
         facts = header_facts(path)
         if facts is None:
             return self._series_plan(path, self._search(path))
-        reading: Reading | None = Reading()
-        reading = self._time_point(facts, reading) if reading and facts.time_points > 1 else reading
-        reading = self._form(facts, reading) if reading and facts.forms_apart_mm is not None else reading
+        reading = self._time_point(facts, Reading()) if facts.time_points > 1 else Reading()
         if reading is None:
             return None
         slices = facts.shape[2] if facts.kind == "NIfTI" else 0
@@ -135,26 +137,6 @@ class ImageFlow:
         )
         answer = self._dialogs.enter(question)
         return None if answer is None else replace(reading, time_point=int(answer) - 1)
-
-    def _form(self, facts: HeaderFacts, reading: Reading) -> Reading | None:
-        assert facts.forms_apart_mm is not None
-        if math.isinf(facts.forms_apart_mm):
-            return reading  # there is one that can be used; the reader says so
-        text = tr(
-            "The file says in two ways where it lies (sform and qform), and they disagree by up to {mm} mm at the"
-            " corners. Which one is to be used? Programs differ; most take the sform."
-        )
-        question = Question(
-            tr("Two positions"),
-            text.format(mm=number(facts.forms_apart_mm, 1)),
-            (Choice("sform", tr("Use sform")), Choice("qform", tr("Use qform")), cancel_choice()),
-            default="sform",
-            tone="warning",
-        )
-        answer = self._dialogs.ask(question).choice
-        if answer == "cancel":
-            return None
-        return replace(reading, prefer="qform") if answer == "qform" else reading
 
     # --- memory -------------------------------------------------------------------------------------------------------
 
@@ -199,7 +181,9 @@ class ImageFlow:
             progress.check()
             lines = (*(report.lines[:1] if report else (size_line(image),)), *image.source.get("warnings", ()))
             verdict: Verdict = report.verdict if report else "amber" if lines[1:] else "green"
-            return OpenedImage(image, path, reading, content_hash(image), lines, verdict)
+            facts = None if path.is_dir() else header_facts(path)
+            apart = None if facts is None else facts.forms_apart_mm
+            return OpenedImage(image, path, reading, content_hash(image), lines, verdict, apart)
 
         try:
             return self._waiting.wait(tr("Opening the image"), read)

@@ -32,7 +32,7 @@ from medseg_rl_gui.opening.images import cancel_choice
 from medseg_rl_gui.opening.times import ago, ago_utc
 
 Way = Literal["recover", "saved", "discard", "cancel"]
-COLUMNS = (mark("Case"), mark("Unsaved steps"), mark("Recover"), mark("Open saved"), mark("How it ended"))
+COLUMNS = (mark("Case"), mark("Unsaved steps"), mark("Last step"), mark("Saved"), mark("How it ended"))
 
 
 @dataclass(frozen=True)
