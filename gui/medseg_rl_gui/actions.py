@@ -1,8 +1,8 @@
 """THE table of actions: id, text, tooltip, keys in each preset, context, what it needs. Knows no widget, no handler.
 
 Menus, toolbar, shortcut editor and the `?` sheet are built from it; no widget defines a shortcut. What an action does
-is said by whoever hands a function to `ActionSet.connect` under its id. The mouse stands in `gestures.py`. In a text
-field no key without Ctrl or Alt fires, so that context has no actions of its own.
+is said by whoever hands a function to `ActionSet.connect_all` under its id. The mouse stands in `gestures.py`. In a
+text field no key without Ctrl or Alt fires, so that context has no actions of its own.
 """
 
 from __future__ import annotations

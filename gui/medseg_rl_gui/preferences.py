@@ -220,6 +220,12 @@ def _text(value: object) -> str:
     return value
 
 
+def limits(section: str, key: str) -> tuple[float, float]:
+    """The smallest and the largest value of a number."""
+    (rules,) = (spec.metadata for spec in fields(getattr(Preferences(), section)) if spec.name == key)
+    return float(rules["low"]), float(rules["high"])
+
+
 def portable_folder() -> Path | None:
     """The folder beside the executable that makes the program portable; None where there is none."""
     for program in (Path(sys.argv[0] or "."), Path(sys.executable)):

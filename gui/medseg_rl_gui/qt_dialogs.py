@@ -26,7 +26,7 @@ def message_box(question: Question, parent: QWidget | None = None) -> tuple[QMes
     """The box of a question and its buttons by id; not shown yet."""
     box = QMessageBox(_ICONS[question.tone], question.title, question.text, parent=parent)
     box.setDetailedText(question.details)
-    tick = QCheckBox(question.tick) if question.tick else None
+    tick = QCheckBox(question.tick, box) if question.tick else None
     if tick is not None:
         box.setCheckBox(tick)
     buttons: dict[str, QAbstractButton] = {}

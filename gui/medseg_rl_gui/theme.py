@@ -5,6 +5,7 @@ Every pair of text and ground has a contrast of at least 4.5 to 1 (WCAG 2.1, suc
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import Qt
@@ -123,9 +124,7 @@ def apply_theme(application: QApplication, preference: str, font_points: int = 0
     font = QFont(application.font())
     font.setPointSizeF(float(font_points or _system_points(application)))
     application.setFont(font)
-    application.setStyleSheet(
-        _SHEET.format(tip=_COLOURS[theme][_Role.ToolTipBase], on_tip=_COLOURS[theme][_Role.ToolTipText])
-    )
+    application.setStyleSheet(_sheet(theme))
     application.setProperty("medseg_theme", theme)
     return theme
 
@@ -145,4 +144,30 @@ def current_theme() -> Theme:
     return "light" if application is not None and application.property("medseg_theme") == "light" else "dark"
 
 
-_SHEET = "QToolTip {{ background: {tip}; color: {on_tip}; border: 1px solid {on_tip}; padding: 3px; }}"
+# Fusion draws dark boxes on a dark ground: they get a line that can be seen.
+_SHEET = """
+QToolTip {{ background: {tip}; color: {on_tip}; border: 1px solid {on_tip}; padding: 3px; }}
+QCheckBox::indicator, QGroupBox::indicator, QTreeView::indicator, QTableView::indicator {{
+  width: 13px; height: 13px; border: 1px solid {line}; border-radius: 2px; background: {base};
+}}
+QCheckBox::indicator:checked, QGroupBox::indicator:checked, QTreeView::indicator:checked,
+QTableView::indicator:checked {{ background: {on}; border-color: {on}; image: url("{tick}"); }}
+QCheckBox::indicator:focus {{ width: 11px; height: 11px; border: 2px solid {focus}; }}
+QCheckBox::indicator:disabled, QGroupBox::indicator:disabled {{ border-color: {greyed}; background: {ground}; }}
+QCheckBox::indicator:checked:disabled {{ background: {greyed}; }}
+"""
+
+
+def _sheet(theme: Theme) -> str:
+    colours = _COLOURS[theme]
+    return _SHEET.format(
+        tip=colours[_Role.ToolTipBase],
+        on_tip=colours[_Role.ToolTipText],
+        line=colours[_Role.PlaceholderText],
+        base=colours[_Role.Base],
+        ground=colours[_Role.Window],
+        on=colours[_Role.Highlight],
+        focus=colours[_Role.Link],
+        greyed=_GREYED[theme],
+        tick=(Path(__file__).parent / "icons" / "tick.svg").as_posix(),
+    )

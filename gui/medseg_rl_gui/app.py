@@ -1,0 +1,103 @@
+"""Starts the window: `medseg-rl-gui [FILE|FOLDER ...]`. Says what is missing instead of a trace; loads Qt late."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medseg_rl import __version__
+from medseg_rl.user_data import HOME_VARIABLE
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
+    from medseg_rl_gui.dialogs import Dialogs
+    from medseg_rl_gui.main_window import MainWindow
+
+NEEDS_QT = 'the window needs PySide6, which cannot be loaded: {why}\nInstall it: pip install "medseg-rl[gui]"'
+NEEDS_LIBRARIES = (
+    "the window needs a library of the system: {why}\n"
+    "Debian, Ubuntu: apt-get install libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0"
+)
+NEEDS_DISPLAY = "there is no display to open a window on: neither WAYLAND_DISPLAY nor DISPLAY is set"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="medseg-rl-gui", description="Segment CT and MR volumes with clicks. For research, not for diagnosis."
+    )
+    parser.add_argument("paths", nargs="*", type=Path, metavar="FILE|FOLDER", help="what to open")
+    parser.add_argument("--version", action="version", version=f"medseg-rl {__version__}")
+    options = parser.parse_args(arguments)
+    lacking = what_is_missing()
+    if lacking:
+        print(lacking, file=sys.stderr)
+        return 1
+    return _run(options.paths)
+
+
+def what_is_missing() -> str:
+    """Why no window can be opened here, with the way out; empty when one can."""
+    if sys.platform.startswith("linux") and not any(
+        os.environ.get(name) for name in ("WAYLAND_DISPLAY", "DISPLAY", "QT_QPA_PLATFORM")
+    ):
+        return NEEDS_DISPLAY
+    try:
+        import PySide6.QtSvg
+        import PySide6.QtWidgets  # noqa: F401
+    except ModuleNotFoundError as error:
+        return NEEDS_QT.format(why=error)
+    except ImportError as error:
+        return NEEDS_LIBRARIES.format(why=error)
+    return ""
+
+
+def _run(paths: Sequence[Path]) -> int:
+    from PySide6.QtWidgets import QApplication
+
+    from medseg_rl_gui.preferences import portable_folder
+    from medseg_rl_gui.qt_dialogs import QtDialogs
+
+    portable = portable_folder()
+    if portable is not None:
+        os.environ.setdefault(HOME_VARIABLE, str(portable))  # cases and feedback go with the preferences
+    application = QApplication(sys.argv[:1])
+    dialogs = QtDialogs()
+    window = build_window(application, dialogs)
+    dialogs.parent = window
+    window.show()
+    if not window.window_actions.accept_notice():
+        return 0
+    tell_problems(window)
+    window.open_paths(paths)
+    return application.exec()
+
+
+def build_window(application: QApplication, dialogs: Dialogs) -> MainWindow:
+    """The window with preferences, theme and controller; not shown yet."""
+    from medseg_rl_gui.main_window import MainWindow
+    from medseg_rl_gui.preferences import PreferenceStore
+    from medseg_rl_gui.theme import apply_theme
+
+    application.setApplicationName("medseg-rl")
+    application.setApplicationDisplayName("MedSeg-RL")
+    application.setDesktopFileName("medseg-rl")
+    store = PreferenceStore.open()
+    apply_theme(application, store.current.view.theme, store.current.view.font_points)
+    return MainWindow(store, dialogs)
+
+
+def tell_problems(window: MainWindow) -> None:
+    """Says which preferences and keys were refused."""
+    problems = [*window.store.problems, *window.problems]
+    if problems:
+        window.banners.show_banner("preferences", "\n".join(problems), tone="warning")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The two sides of the window: titled sections on the left, tabs on the right. Knows nothing of what stands in them."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDockWidget, QFrame, QLabel, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
+
+from medseg_rl_gui.i18n import tr
+
+
+class SideDock(QDockWidget):
+    """A side that can be hidden but not torn off; it has no title bar of its own."""
+
+    def __init__(self, name: str, title: str) -> None:
+        super().__init__(title)
+        self.setObjectName(name)
+        self.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetClosable)
+        self.setTitleBarWidget(QWidget())
+        self.hide()  # until something stands in it
+
+
+class LeftSide(SideDock):
+    """Sections one below the other, with movable lines between: case, labels, clicks."""
+
+    def __init__(self) -> None:
+        super().__init__("side.left", tr("Case, labels and clicks"))
+        self.splitter = QSplitter(Qt.Orientation.Vertical)
+        self.splitter.setChildrenCollapsible(False)
+        self.setWidget(self.splitter)
+        self.setMinimumWidth(230)
+
+    def add(self, title: str, panel: QWidget, stretch: int = 1) -> None:
+        """Puts a section below the others."""
+        section = QFrame()
+        column = QVBoxLayout(section)
+        column.setContentsMargins(6, 4, 2, 4)
+        column.setSpacing(4)
+        heading = QLabel(title)
+        font = heading.font()
+        font.setBold(True)
+        heading.setFont(font)
+        column.addWidget(heading)
+        column.addWidget(panel, 1)
+        self.splitter.addWidget(section)
+        self.splitter.setStretchFactor(self.splitter.count() - 1, stretch)
+        self.show()
+
+
+class RightSide(SideDock):
+    """Tabs, each of which scrolls where it does not fit: Refine, Edit, Learn, Quantities, History."""
+
+    def __init__(self) -> None:
+        super().__init__("side.right", tr("Refine, edit and results"))
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.setUsesScrollButtons(True)
+        self.setWidget(self.tabs)
+        self.setMinimumWidth(330)
+
+    def add(self, name: str, title: str, panel: QWidget) -> None:
+        """Puts a tab behind the others."""
+        area = QScrollArea()
+        area.setObjectName(name)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setWidget(panel)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.tabs.addTab(area, title)
+        self.show()
+
+    def open(self, name: str) -> None:
+        """Brings a tab to the front."""
+        for number in range(self.tabs.count()):
+            tab = self.tabs.widget(number)
+            if tab is not None and tab.objectName() == name:
+                self.tabs.setCurrentIndex(number)

@@ -1,0 +1,156 @@
+"""The line at the bottom: where the pointer is, what runs, what computes, and that this is research. Asks nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QStatusBar, QToolButton, QWidget
+
+from medseg_rl.volume import Index
+from medseg_rl_gui.i18n import number, tr
+from medseg_rl_gui.icons import put_icon
+from medseg_rl_gui.slice_geometry import Point, position_letters
+
+PATIENCE_MS = 300  # a job that is done sooner shows no progress
+MESSAGE_MS = 8000
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What lies under the pointer. `index`, `value`, `label`: None beside the image or where there is no label."""
+
+    world: Point
+    index: Index | None = None
+    value: float | None = None
+    unit: str = ""
+    label: str | None = None
+
+
+def position_text(world: Point) -> str:
+    """World mm with letters: "R 23.4 A 11.0 S 45.0 mm"."""
+    parts = (f"{letter} {number(mm, 1)}" for letter, mm in position_letters(world))
+    return tr("{position} mm").format(position=" ".join(parts))
+
+
+class Progress(QWidget):
+    """What runs, how far it is, and Stop. It shows itself only for what takes longer than 0.3 s."""
+
+    cancelled = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.what = QLabel()
+        self.bar = QProgressBar()
+        self.bar.setFixedWidth(140)
+        self.bar.setTextVisible(False)
+        self.bar.setAccessibleName(tr("Progress"))
+        self.stop = QToolButton()
+        self.stop.setText(tr("Stop"))
+        put_icon(self.stop, "stop")
+        self.stop.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.stop.setAccessibleName(tr("Stop what is running"))
+        self.stop.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.stop.clicked.connect(self.cancelled)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.what, self.bar, self.stop):
+            row.addWidget(widget)
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(PATIENCE_MS)
+        self._patience.timeout.connect(self.show)
+        self.hide()
+
+    def begin(self, what: str, *, stoppable: bool = True) -> None:
+        """Something runs; how far it is, is not known yet."""
+        self.what.setText(what)
+        self.bar.setRange(0, 0)
+        self.stop.setEnabled(stoppable)
+        if not self.isVisible():
+            self._patience.start()
+
+    def advance(self, done: int, total: int, what: str = "") -> None:
+        """How far it is; `total` 0: not known."""
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+        if what:
+            self.what.setText(what)
+
+    def end(self) -> None:
+        """Nothing runs."""
+        self._patience.stop()
+        self.hide()
+
+
+class StatusBar(QStatusBar):
+    """Position, voxel, value and label under the pointer; messages; progress; the device; the notice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.position, self.voxel, self.value, self.label = (QLabel() for _ in range(4))
+        self.message, self.device = QLabel(), QLabel()
+        self.progress = Progress()
+        self.notice = QLabel(tr("RESEARCH USE"))
+        self.notice.setToolTip(tr("For research use only. Not a medical device."))
+        font = self.notice.font()
+        font.setBold(True)
+        self.notice.setFont(font)
+        self.setSizeGripEnabled(False)
+        for widget, sample in (
+            (self.position, tr("{position} mm").format(position="R 000.0 A 000.0 S 000.0")),
+            (self.voxel, tr("voxel {index}").format(index="000, 000, 000")),
+            (self.value, "-00000 HU"),
+            (self.label, "000 000 000 000"),
+        ):
+            widget.setMinimumWidth(widget.fontMetrics().horizontalAdvance(sample) + 12)
+            self.addWidget(widget)
+            self.addWidget(_line())
+        self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.addWidget(self.message, 1)
+        for last in (self.progress, self.device, _line(), self.notice):
+            self.addPermanentWidget(last)
+        self.setContentsMargins(6, 0, 6, 0)
+        self._forget = QTimer(self)
+        self._forget.setSingleShot(True)
+        self._forget.timeout.connect(self.message.clear)
+
+    def show_probe(self, probe: Probe | None) -> None:
+        """What lies under the pointer; None when it is over no view."""
+        self.position.setText("" if probe is None else position_text(probe.world))
+        index = None if probe is None else probe.index
+        self.voxel.setText("" if index is None else tr("voxel {index}").format(index=", ".join(map(str, index))))
+        value = None if probe is None else probe.value
+        text = (
+            "" if value is None or probe is None else f"{number(value, 0 if value == round(value) else 2)} {probe.unit}"
+        )
+        self.value.setText(text.strip())
+        self.label.setText((probe.label if probe is not None else None) or "")
+
+    def say(self, text: str, *, lasting: bool = False) -> None:
+        """A message for some seconds, or until the next one."""
+        self.message.setText(text)
+        self.message.setToolTip(text)
+        self._forget.stop()
+        if text and not lasting:
+            self._forget.start(MESSAGE_MS)
+
+    def show_device(self, device: str, seconds_per_step: float | None = None) -> None:
+        """What computes, such as "CPU", and how long a refinement step took."""
+        if seconds_per_step is None:
+            self.device.setText(device)
+            return
+        text = tr("{device} {seconds} s/step")
+        self.device.setText(text.format(device=device, seconds=number(seconds_per_step, 2)))
+
+    def quiet(self) -> None:
+        """Stops what would fire later; for closing."""
+        self._forget.stop()
+        self.progress.end()
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.VLine)
+    line.setFrameShadow(QFrame.Shadow.Sunken)
+    return line
