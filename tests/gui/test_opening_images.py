@@ -149,6 +149,7 @@ def test_of_a_file_over_time_one_point_is_asked_for_counted_from_1(
     opened = images.open(tmp_path / "film.nii.gz")
     assert opened is not None
     np.testing.assert_array_equal(opened.image.array, array[..., 1])
+    assert "Time point 2 is open; the others are not" in opened.lines
     (question,) = dialogs.asked
     assert isinstance(question, ValueQuestion)
     assert (question.low, question.high) == (1, 3)
@@ -207,6 +208,7 @@ def test_what_needs_too_much_memory_is_refused_with_its_numbers_and_a_part_offer
     assert opened is not None
     assert opened.image.shape == (16, 14, 6)
     np.testing.assert_array_equal(opened.image.array, ct().array[:, :, 2:8])
+    assert "Only slices 3 to 8 were loaded" in opened.lines
     np.testing.assert_allclose(opened.image.affine[:3, 3], ct().index_to_world((0, 0, 2)))
 
 

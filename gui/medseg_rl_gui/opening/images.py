@@ -179,7 +179,8 @@ class ImageFlow:
             progress.say(tr("Reading the image"))
             image = reading.read(path)
             progress.check()
-            lines = (*(report.lines[:1] if report else (size_line(image),)), *image.source.get("warnings", ()))
+            size = report.lines[:1] if report else (size_line(image),)
+            lines = (*size, *image.source.get("warnings", ()), *_parts_read(reading))
             verdict: Verdict = report.verdict if report else "amber" if lines[1:] else "green"
             facts = None if path.is_dir() else header_facts(path)
             apart = None if facts is None else facts.forms_apart_mm
@@ -195,6 +196,17 @@ class ImageFlow:
         question = ValueQuestion(tr("Voxels without a number"), str(error), value=0.0, low=-1e6, high=1e6, decimals=3)
         answer = self._dialogs.enter(question)
         return None if answer is None else float(answer)
+
+
+def _parts_read(reading: Reading) -> list[str]:
+    """That only a part of the file is open; counted from 1."""
+    said = []
+    if reading.time_point is not None:
+        said.append(tr("Time point {n} is open; the others are not").format(n=whole(reading.time_point + 1)))
+    if reading.slices is not None:
+        first, end = reading.slices
+        said.append(tr("Only slices {first} to {last} were loaded").format(first=whole(first + 1), last=whole(end)))
+    return said
 
 
 def cancel_choice() -> Choice:
