@@ -9,10 +9,11 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from PySide6.QtCore import QCoreApplication, QLocale, QPointF, QRectF, Qt
+from PySide6.QtCore import QLocale, QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPainterPath, QPen, QPolygonF, QTransform
 
 from medseg_rl.volume import FloatArray
+from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.slice_geometry import Placement, Point, ScreenPoint, SliceGeometry
 from medseg_rl_gui.slice_pictures import ProposalPaths
 from medseg_rl_gui.view_model import Ball, ClickMark, PointerLook, Sketch
@@ -212,8 +213,7 @@ class SliceMarks:
         for colour, pen_width in ((SHADE, 4.0), (INK, 2.0)):
             self._painter.setPen(_pen(colour, pen_width))
             self._painter.drawPolyline(QPolygonF(bar))
-        number = QLocale().toString(length, "g", 6)
-        text = QCoreApplication.translate("SliceMarks", "{length} mm").format(length=number)
+        text = tr("{length} mm").format(length=QLocale().toString(length, "g", 6))
         written(self._painter, left, base - 9, text, self._painter.font())
 
 

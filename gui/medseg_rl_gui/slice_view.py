@@ -6,7 +6,7 @@ Holds no session and decides nothing: what a press does is the controller's. Of 
 from __future__ import annotations
 
 from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
-from PySide6.QtGui import QMouseEvent
+from PySide6.QtGui import QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QSlider, QSpinBox, QWidget
 
 from medseg_rl.volume import Box
@@ -60,7 +60,7 @@ class TitleBar(QFrame):
             self.spin.setRange(1, geometry.slices)
             self.spin.setValue(index + 1)
         self.spin.show()
-        self.count.setText("/ " + locale.toString(geometry.slices))
+        self.count.setText(self.tr("/ {slices}").format(slices=locale.toString(geometry.slices)))
         self.position.setText(self.tr("{side} {mm} mm").format(side=letter, mm=locale.toString(distance, "f", 1)))
         self.convention.setText(self.tr("R on left") if geometry.right_on_left else self.tr("R on right"))
 
@@ -73,6 +73,29 @@ class TitleBar(QFrame):
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         if event.button() == Qt.MouseButton.LeftButton:
             self.maximise_requested.emit()
+
+
+class SliceSlider(QSlider):
+    """Which slice a view shows. The wheel is for the canvas: one notch is one slice there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Qt.Orientation.Vertical)
+        self.setAccessibleName(self.tr("Slice, {view}").format(view=name))
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setPageStep(5)
+        self.setEnabled(False)
+
+    def show_slice(self, geometry: SliceGeometry, index: int) -> None:
+        """Right, anterior or superior is always on top."""
+        with QSignalBlocker(self):
+            self.setRange(0, geometry.slices - 1)
+            self.setInvertedAppearance(geometry.forward < 0)
+            self.setInvertedControls(geometry.forward < 0)
+            self.setValue(index)
+        self.setEnabled(True)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        event.ignore()
 
 
 class SliceView(QFrame):
@@ -107,10 +130,7 @@ class SliceView(QFrame):
         self.title = TitleBar(self.name)
         self.canvas = SliceCanvas(plane)
         self.canvas.setAccessibleName(self.tr("Slice view, {view}").format(view=self.name))
-        self.slider = QSlider(Qt.Orientation.Vertical)
-        self.slider.setAccessibleName(self.tr("Slice, {view}").format(view=self.name))
-        self.slider.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.slider.setEnabled(False)
+        self.slider = SliceSlider(self.name)
         self._lay_out()
         self._connect()
 
@@ -137,7 +157,13 @@ class SliceView(QFrame):
         canvas.placement_changed.connect(lambda: self.placement_changed.emit(plane))
         self.slider.valueChanged.connect(lambda index: self.slice_chosen.emit(plane, index))
         self.title.slice_chosen.connect(lambda index: self.slice_chosen.emit(plane, index))
+        self.title.spin.editingFinished.connect(self._give_keys_back)
         self.title.maximise_requested.connect(lambda: self.maximise_requested.emit(plane))
+
+    def _give_keys_back(self) -> None:
+        """After Enter in the spin box letters are shortcuts again."""
+        if self.title.spin.hasFocus():
+            self.canvas.setFocus()
 
     @property
     def model(self) -> ViewModel:
@@ -158,13 +184,7 @@ class SliceView(QFrame):
             return
         geometry, index = model.geometry(self.plane), model.slices[self.plane]
         self.title.show_slice(geometry, index)
-        with QSignalBlocker(self.slider):
-            self.slider.setRange(0, geometry.slices - 1)
-            self.slider.setPageStep(5)
-            self.slider.setInvertedAppearance(geometry.forward < 0)  # right, anterior or superior is always on top
-            self.slider.setInvertedControls(geometry.forward < 0)
-            self.slider.setValue(index)
-        self.slider.setEnabled(True)
+        self.slider.show_slice(geometry, index)
 
     # --- zoom and pan, which the controller asks for ------------------------------------------------------------------
 
