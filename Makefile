@@ -7,11 +7,14 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 CHECKED := medseg_rl gui benchmarks tests
 
-.PHONY: demo test test-all check lint format train-small sample-data picture wheel clean
+.PHONY: demo gui test test-all check lint format train-small sample-data picture wheel clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.stamp-demo  ## robot clicks refine the shipped sample: table, mask, picture and curve in out/demo
 	$(BIN)/medseg-rl demo --output out/demo
+
+gui: .venv/.stamp-gui  ## opens the window; OPEN = a file or folder to open in it
+	$(BIN)/medseg-rl-gui $(if $(OPEN),"$(OPEN)")
 
 test: .venv/.stamp-dev  ## the tests
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"
@@ -48,7 +51,11 @@ wheel: .venv/.stamp-dev  ## dist/*.whl, with the bundles and samples inside
 
 .venv/.stamp-dev: pyproject.toml .ci/environment
 	PYTHON="$(PYTHON)" .ci/environment dev
-	@touch .venv/.stamp-dev .venv/.stamp-demo
+	@touch .venv/.stamp-dev .venv/.stamp-gui .venv/.stamp-demo
+
+.venv/.stamp-gui: pyproject.toml .ci/environment
+	PYTHON="$(PYTHON)" .ci/environment gui
+	@touch .venv/.stamp-gui .venv/.stamp-demo
 
 .venv/.stamp-demo: pyproject.toml .ci/environment
 	PYTHON="$(PYTHON)" .ci/environment demo

@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 
 from medseg_rl import __version__
-from medseg_rl.cli import convert, demo, doctor, evaluate, feedback, info, labels, quantities, replay, segment, train
+from medseg_rl.cli import (
+    convert,
+    demo,
+    doctor,
+    evaluate,
+    feedback,
+    gui,
+    info,
+    labels,
+    quantities,
+    replay,
+    segment,
+    train,
+)
 from medseg_rl.cli.terminal import EXIT_CODES, show_traces
 
 app = typer.Typer(
@@ -22,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (segment, info, quantities, convert, labels, train, evaluate, feedback, replay, demo, doctor):
+for module in (segment, info, quantities, convert, labels, train, evaluate, feedback, replay, gui, demo, doctor):
     module.add_to(app)
 
 

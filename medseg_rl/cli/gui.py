@@ -1,0 +1,36 @@
+"""`medseg-rl gui [FILE|FOLDER ...]`: opens the window as a process of its own. Imports nothing of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg_rl.cli.terminal import guarded
+from medseg_rl.errors import MedSegError
+
+WINDOW = "medseg_rl_gui"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command("gui")(gui)
+
+
+@guarded
+def gui(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Image, DICOM folder, mask or session to open.", show_default=False)
+    ] = None,
+) -> None:
+    """Open the window; the same as `medseg-rl-gui`."""
+    if importlib.util.find_spec("PySide6") is None:
+        raise MedSegError('the window needs PySide6, which is not installed: pip install "medseg-rl[gui]"')
+    command = [sys.executable, "-m", WINDOW, "--", *(str(path) for path in paths or [])]
+    done = subprocess.run(command, check=False)
+    if done.returncode:
+        raise typer.Exit(1 if done.returncode < 0 else done.returncode)
