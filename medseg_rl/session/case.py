@@ -177,6 +177,17 @@ class Case:
         added, removed = self._arrays.difference(value, work.open_box)
         return Proposal(value, len(work.open_clicks), added, removed)
 
+    @property
+    def proposal_box(self) -> Box | None:
+        """Box of all that the open proposal changed, in file order; None for none, or one that changed nothing."""
+        value = self._ledger.open_label
+        box = None if value is None else self._work(value).open_box
+        return None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
+
+    def use_refiner(self, refiner: Refiner | Callable[[], Refiner]) -> None:
+        """Refine with another model from the next action on; one that is loaded, or a callable that loads it."""
+        self._refiner = LazyRefiner(refiner)
+
     # --- back and forth ----------------------------------------------------------------------------------------------
 
     def undo(self) -> Change | None:

@@ -823,3 +823,21 @@ def test_a_click_on_a_large_volume_costs_its_region_and_not_the_volume():
     assert resident.voxels <= 40**3
     assert second.timings.prepare < 0.5
     assert session.history.nbytes < 5000
+
+
+def test_the_box_of_a_proposal_is_that_of_what_it_changed_in_file_order():
+    session = started(BallPainter())
+    assert session.proposal_box is None
+    session.click_voxels([Click(CENTRE, OBJECT)])
+    changed = Box.around_mask(session.mask)
+    assert session.proposal_box.intersection(changed) == changed
+    session.accept()
+    assert session.proposal_box is None
+
+
+def test_another_refiner_is_used_from_the_next_action_on():
+    session, other = started(BallPainter()), BallPainter(3.0)
+    session.click_voxels([Click(CENTRE, OBJECT)])
+    session.use_refiner(lambda: other)
+    session.refine()
+    assert other.calls == 1
