@@ -38,7 +38,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; {_way_out(path)}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read ({error}); {_way_out(path)}") from None
     if not isinstance(content, dict):
         raise BundleError(f"{path} holds no JSON object; {_way_out(path)}")

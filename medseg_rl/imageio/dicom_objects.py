@@ -15,7 +15,7 @@ import pydicom
 from pydicom.uid import ExplicitVRBigEndian
 
 from medseg_rl.errors import InputFileError, MedSegError
-from medseg_rl.imageio.dicom_slices import check_inflated
+from medseg_rl.imageio.dicom_slices import check_inflated, parsed
 
 ObjectKind = Literal["DICOM SEG", "RTSTRUCT"]
 LABEL_MAP_CLASS = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -38,7 +38,7 @@ def object_kind(path: Path) -> ObjectKind | None:
             meta = pydicom.filereader.read_file_meta_info(path)
             uid = meta.get("MediaStorageSOPClassUID")
             if uid is None:
-                uid = pydicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True).get("SOPClassUID")
+                uid = parsed(path, specific_tags=["SOPClassUID"], stop_before_pixels=True).get("SOPClassUID")
     except Exception:  # the reader of that kind of file says what is wrong with it
         return None
     return OBJECT_CLASSES.get(str(uid))
@@ -50,7 +50,7 @@ def open_object(path: Path) -> pydicom.Dataset:
         check_inflated(path)
         if pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID") == ExplicitVRBigEndian:
             raise InputFileError(f"{path} is stored big-endian, which was retired; export it again as little-endian")
-        return pydicom.dcmread(path)
+        return parsed(path)
 
 
 @contextlib.contextmanager

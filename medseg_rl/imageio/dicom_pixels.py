@@ -22,7 +22,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 from medseg_rl.errors import InputFileError, MedSegError
 from medseg_rl.imageio.dicom_codestream import stated_size
 from medseg_rl.imageio.dicom_series import Series
-from medseg_rl.imageio.dicom_slices import Slice, check_inflated, syntax_of
+from medseg_rl.imageio.dicom_slices import Slice, check_inflated, parsed, syntax_of
 from medseg_rl.imageio.limits import MAX_VOXELS, times
 
 MOST_PIXELS = 1 << 26  # of one plane: 8192 x 8192
@@ -95,10 +95,10 @@ def _source(path: Path, size: tuple[int, int]) -> Path | pydicom.Dataset:
     syntax = pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
     if syntax == DeflatedExplicitVRLittleEndian:
         check_inflated(path)
-        return pydicom.dcmread(path)
+        return parsed(path)
     if not UID(syntax).is_compressed or syntax == RLELossless:
         return path
-    dataset = pydicom.dcmread(path)
+    dataset = parsed(path)
     for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
         stated = stated_size(frame)
         if stated is not None and stated != size:

@@ -5,6 +5,7 @@ Judges nothing and decodes no pixel. No name or number of a patient is kept.
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 import zlib
@@ -116,7 +117,7 @@ def syntax_of(header: pydicom.Dataset) -> str:
 def read_header(path: Path, tags: tuple[str, ...]) -> pydicom.Dataset:
     """The named tags before the pixels. Raises InputFileError where a deflated file unpacks to too much."""
     check_inflated(path)
-    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+    header = parsed(path, stop_before_pixels=True, specific_tags=list(tags))
     for tag in list(header.keys()):  # a value that breaks the rules of its type counts as missing
         try:
             if header[tag].keyword in COUNTS:
@@ -124,6 +125,24 @@ def read_header(path: Path, tags: tuple[str, ...]) -> pydicom.Dataset:
         except Exception:  # its parser raises whatever it likes
             del header[tag]
     return header
+
+
+class _BoundedFile(io.BufferedReader):
+    """A file of which no read takes more memory than it has bytes left, whatever length an element states."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._bytes = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, self._bytes - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+def parsed(path: Path, **options: Any) -> pydicom.Dataset:
+    """`pydicom.dcmread` of a file whose elements may lie about their lengths; raises what that raises."""
+    with _BoundedFile(path) as stream:
+        return pydicom.dcmread(stream, **options)
 
 
 def check_inflated(path: Path) -> None:

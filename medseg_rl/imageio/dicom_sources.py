@@ -21,6 +21,7 @@ from medseg_rl.errors import MedSegError, OutputError
 from medseg_rl.imageio import dicom
 from medseg_rl.imageio.dicom_objects import readable
 from medseg_rl.imageio.dicom_series import Series
+from medseg_rl.imageio.dicom_slices import parsed
 from medseg_rl.volume import FloatArray, Volume
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -119,7 +120,7 @@ def _source(series: Series) -> Source:
     """One series; of several multi-frame files only the first, since an export can refer to the frames of one."""
     first = series.first
     with readable(first.path):
-        header = pydicom.dcmread(first.path, stop_before_pixels=True)
+        header = parsed(first.path, stop_before_pixels=True)
         slices = series.slices if first.frame is None else [s for s in series.slices if s.path == first.path]
         images = tuple(
             SourceImage(

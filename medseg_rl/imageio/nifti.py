@@ -155,7 +155,7 @@ def _check_is_volume(path: Path, header: Header, time_point: int | None) -> None
 def _read_voxels(
     path: Path, header: Header, time_point: int | None, span: slice | None, float_type: type[np.floating[Any]]
 ) -> npt.NDArray[Any]:
-    offset = int(header.block.get_data_offset())
+    offset = _data_offset(path, header)
     stored = math.prod(header.shape) * header.dtype.itemsize
     compressed = _is_gzip(path)
     check_size(path, header.shape, bytes_needed=offset + stored, compressed=compressed)
@@ -176,6 +176,13 @@ def _read_voxels(
         with np.errstate(over="ignore"):  # becomes infinite, which is looked for later
             array = array.astype(float_type)
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+
+
+def _data_offset(path: Path, header: Header) -> int:
+    try:
+        return int(header.block.get_data_offset())
+    except (ValueError, OverflowError):  # stored as a real number
+        raise InputFileError(f"{path} does not say where its voxels begin; get the file again") from None
 
 
 def write(path: Path, volume: Volume) -> None:

@@ -119,18 +119,28 @@ def _meta_image(path: Path) -> Promise:
     is_local = data_file.upper() == "LOCAL"
     _check_data(path, None if is_local else data_file, encoding, header_bytes, shape, needed)
     if encoding == "gzip":
-        _check_unpacks(path if is_local else path.parent / data_file, header_bytes if is_local else 0, needed)
+        packed = int(fields.get("compresseddatasize", "0"))
+        _check_unpacks(path if is_local else path.parent / data_file, header_bytes if is_local else 0, packed, needed)
     spacing = fields.get("elementspacing", fields.get("elementsize", "")).split()
     return Promise(shape, components, tuple(float(s) for s in spacing), fields)
 
 
-def _check_unpacks(path: Path, start: int, needed: int) -> None:
-    """Raises InputFileError or zlib.error; MetaIO itself takes what it got before an error for the whole."""
+def _check_unpacks(path: Path, start: int, packed: int, needed: int) -> None:
+    """Raises InputFileError or zlib.error; MetaIO itself takes what it got before an error for the whole.
+
+    `packed`: bytes that the header says are compressed, which MetaIO reads no further than; 0 for all there are.
+    """
     unpacker, found = zlib.decompressobj(47), 0  # 47: zlib or gzip, whichever it is
     with path.open("rb") as stream:
         stream.seek(start)
-        while not unpacker.eof and (block := stream.read(1 << 18)):
-            found += len(unpacker.decompress(block))
+        left = packed if packed > 0 else path.stat().st_size
+        while not unpacker.eof and found <= needed and (block := stream.read(min(left, 1 << 18))):
+            left -= len(block)
+            while block and found <= needed:
+                found += len(unpacker.decompress(block, 1 << 22))
+                block = unpacker.unconsumed_tail
+    if found > needed:
+        raise InputFileError(f"{path} unpacks to more than the {needed} bytes of its voxels; get the file again")
     if found < needed or not unpacker.eof:
         raise InputFileError(f"{path} is cut off: {found} of {needed} bytes of voxels are there; get the file again")
 

@@ -1,0 +1,81 @@
+"""Defects that mutated inputs found: each stays one line for the user, and takes no memory its file cannot fill."""
+
+from __future__ import annotations
+
+import re
+import struct
+import tracemalloc
+import zlib
+
+import pydicom
+import pytest
+
+from benchmarks.faults.specimens import UPRIGHT, image
+from benchmarks.faults.specimens_dicom import COLUMNS, ROWS, SLICES, _series
+from medseg_rl.bundle.layout import read_json
+from medseg_rl.errors import BundleError, InputFileError
+from medseg_rl.imageio import read_volume, write_volume
+from medseg_rl.imageio.dicom_slices import parsed
+
+
+@pytest.mark.parametrize("offset", [float("nan"), float("inf")])
+def test_a_nifti_file_whose_voxels_begin_nowhere_is_told(tmp_path, offset):
+    write_volume(tmp_path / "a.nii", image())
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<f", content, 108, offset)
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputFileError, match="where its voxels begin"):
+        read_volume(tmp_path / "a.nii")
+
+
+def test_json_of_a_bundle_that_is_nested_without_end_is_told(tmp_path):
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_json(tmp_path / "manifest.json")
+
+
+def test_a_metaimage_that_unpacks_to_far_more_than_it_says_takes_no_memory_for_it(tmp_path):
+    write_volume(tmp_path / "a.mha", image(UPRIGHT))
+    content = (tmp_path / "a.mha").read_bytes()
+    start = content.index(b"LOCAL\n") + 6
+    bomb = zlib.compress(zlib.decompress(content[start:]) + bytes(1 << 27), 9)
+    (tmp_path / "a.mha").write_bytes(re.sub(rb"DataSize = \d+", b"DataSize = %d" % len(bomb), content[:start]) + bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputFileError, match="more than"):
+            read_volume(tmp_path / "a.mha")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 25
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_metaimage_that_counts_too_few_compressed_bytes_is_refused_not_filled_with_rubbish(tmp_path):
+    write_volume(tmp_path / "a.mha", image(UPRIGHT))
+    content = (tmp_path / "a.mha").read_bytes()
+    size = int(re.search(rb"CompressedDataSize = (\d+)", content)[1])
+    wrong = content.replace(b"CompressedDataSize = %d" % size, b"CompressedDataSize = %d" % (size - 100))
+    (tmp_path / "a.mha").write_bytes(wrong)
+    with pytest.raises(InputFileError, match="cut off"):
+        read_volume(tmp_path / "a.mha")
+
+
+def test_a_dicom_element_that_claims_more_than_its_file_takes_no_memory_for_it(tmp_path):
+    _series(tmp_path / "series")
+    path = tmp_path / "series" / "0.dcm"
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\xe0\x7f\x10\x00OW") + 8
+    struct.pack_into("<I", content, at, 0x7FFFFFF0)
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        parsed(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
+    assert read_volume(tmp_path / "series").shape == (COLUMNS, ROWS, SLICES)  # the pixels themselves are all there
+
+
+def test_what_is_parsed_is_what_pydicom_reads(tmp_path):
+    _series(tmp_path / "series")
+    path = tmp_path / "series" / "0.dcm"
+    assert parsed(path) == pydicom.dcmread(path)
