@@ -42,20 +42,21 @@ def with_matrix(matrix: np.ndarray, array: np.ndarray | None = None) -> Volume:
     return Volume(np.zeros(RAS_SHAPE, np.int16) if array is None else array, affine)
 
 
-def expected_corner(plane: Plane, convention: Convention, size: float) -> tuple[float, float]:
-    """Pixel of the centre of the voxel most right, anterior and superior, in a square view with the slice fitted."""
+def expected_corner(plane: Plane, convention: Convention, size: float) -> tuple[float, float, float, float]:
+    """Centre and size, in pixels of a fitted square view, of the voxel most right, anterior and superior."""
     across, down = ACROSS_AND_DOWN[plane]
     wide, high = (RAS_SHAPE[axis] * RAS_SPACING[axis] for axis in (across, down))
     scale = size * 0.94 / max(wide, high)
     x = size / 2 + (wide / 2 - RAS_SPACING[across] / 2) * scale * (-1 if convention == "radiological" else 1)
-    return x, size / 2 - (high / 2 - RAS_SPACING[down] / 2) * scale
+    y = size / 2 - (high / 2 - RAS_SPACING[down] / 2) * scale
+    return x, y, RAS_SPACING[across] * scale, RAS_SPACING[down] * scale
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("plane", PLANES)
 def test_every_axis_order_and_flip_shows_the_same_view(qapp: object, plane: Plane, convention: Convention) -> None:
     size = 240
-    x, y = expected_corner(plane, convention, size)
+    x, y, wide, high = expected_corner(plane, convention, size)
     canvas = SliceCanvas(plane)
     canvas.resize(size, size)
     orders = 0
@@ -68,6 +69,9 @@ def test_every_axis_order_and_flip_shows_the_same_view(qapp: object, plane: Plan
         image = drawn(canvas)
         assert tuple(geometry.sides) == SIDES[plane, convention], volume.orientation
         assert grey_at(image, x, y) == 255, volume.orientation
+        for off_x, off_y in ((wide, 0), (-wide, 0), (0, high), (0, -high)):  # as large as a voxel, and no larger
+            assert grey_at(image, x + 0.4 * off_x, y + 0.4 * off_y) == 255
+            assert grey_at(image, x + 0.6 * off_x, y + 0.6 * off_y) < 60
         assert grey_at(image, size - x, y) < 60, volume.orientation
         assert grey_at(image, x, size - y) < 60, volume.orientation
         orders += 1
