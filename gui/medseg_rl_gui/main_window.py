@@ -144,6 +144,7 @@ class MainWindow(QMainWindow):
         self._pages.setCurrentIndex(1 if title else 0)
         self.setWindowTitle(f"{title} — MedSeg-RL" if title else "MedSeg-RL")
         self.welcome.show_recent(recent.entries(self.store))
+        self.status.show_fields(bool(title))
         if not title:
             self.status.show_probe(None)
         self.case_shown.emit(bool(title))

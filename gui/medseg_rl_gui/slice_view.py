@@ -5,8 +5,8 @@ Holds no session and decides nothing: what a press does is the controller's. Of 
 
 from __future__ import annotations
 
-from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
-from PySide6.QtGui import QMouseEvent, QWheelEvent
+from PySide6.QtCore import QLocale, QSignalBlocker, QSize, Qt, Signal
+from PySide6.QtGui import QMouseEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QSlider, QSpinBox, QWidget
 
 from medseg_rl.volume import Box
@@ -59,16 +59,33 @@ class TitleBar(QFrame):
         with QSignalBlocker(self.spin):
             self.spin.setRange(1, geometry.slices)
             self.spin.setValue(index + 1)
-        self.spin.show()
         self.count.setText(self.tr("/ {slices}").format(slices=locale.toString(geometry.slices)))
         self.position.setText(self.tr("{side} {mm} mm").format(side=letter, mm=locale.toString(distance, "f", 1)))
         self.convention.setText(self.tr("R on left") if geometry.right_on_left else self.tr("R on right"))
+        self._leave_out()
 
     def show_nothing(self) -> None:
         """Without an image only the name stands."""
         self.spin.hide()
         for label in (self.convention, self.count, self.position):
             label.clear()
+
+    def _leave_out(self) -> None:
+        """Where it is narrow, position, count and spin box go first: name and convention always stand whole."""
+        margins = self.contentsMargins()
+        row = self.layout()
+        assert row is not None
+        room = self.width() - 12 - margins.left() - margins.right()
+        for widget in (self.name, self.convention, self.spin, self.count, self.position):
+            room -= widget.sizeHint().width() + row.spacing()
+            widget.setVisible(widget in (self.name, self.convention) or room + row.spacing() >= 0)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        return QSize(80, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        if self.convention.text():
+            self._leave_out()
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         if event.button() == Qt.MouseButton.LeftButton:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QStatusBar, QToolButton, QWidget
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QStatusBar, QToolButton, QWidget
 
 from medseg_rl.volume import Index
 from medseg_rl_gui.i18n import number, tr
@@ -33,6 +34,31 @@ def position_text(world: Point) -> str:
     return tr("{position} mm").format(position=" ".join(parts))
 
 
+class Field(QLabel):
+    """A text with room for a sample; where the window is narrow it is cut with dots, and its tooltip has all of it."""
+
+    def __init__(self, sample: str = "") -> None:
+        super().__init__()
+        self._sample = sample
+
+    def setText(self, text: str) -> None:  # noqa: N802
+        super().setText(text)
+        self.setToolTip(text)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        longer = max(self.fontMetrics().horizontalAdvance(text) for text in (self._sample, self.text()))
+        return QSize(longer + 8 if longer else 0, super().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        return QSize(min(self.sizeHint().width(), 3 * self.fontMetrics().averageCharWidth()), self.sizeHint().height())
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        painter = QPainter(self)
+        shown = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
+        painter.setPen(self.palette().windowText().color())
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, shown)
+
+
 class Progress(QWidget):
     """What runs, how far it is, and Stop. It shows itself only for what takes longer than 0.3 s."""
 
@@ -40,9 +66,10 @@ class Progress(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.what = QLabel()
+        self.what = Field()
         self.bar = QProgressBar()
-        self.bar.setFixedWidth(140)
+        self.bar.setMinimumWidth(40)
+        self.bar.setMaximumWidth(140)
         self.bar.setTextVisible(False)
         self.bar.setAccessibleName(tr("Progress"))
         self.stop = QToolButton()
@@ -88,8 +115,11 @@ class StatusBar(QStatusBar):
 
     def __init__(self) -> None:
         super().__init__()
-        self.position, self.voxel, self.value, self.label = (QLabel() for _ in range(4))
-        self.message, self.device = QLabel(), QLabel()
+        self.position = Field(tr("{position} mm").format(position="R 000.0 A 000.0 S 000.0"))
+        self.voxel = Field(tr("voxel {index}").format(index="000, 000, 000"))
+        self.value = Field("-00000 HU")
+        self.label = Field("000 000 000 000")
+        self.message, self.device = Field(), Field()
         self.progress = Progress()
         self.notice = QLabel(tr("RESEARCH USE"))
         self.notice.setToolTip(tr("For research use only. Not a medical device."))
@@ -97,23 +127,23 @@ class StatusBar(QStatusBar):
         font.setBold(True)
         self.notice.setFont(font)
         self.setSizeGripEnabled(False)
-        for widget, sample in (
-            (self.position, tr("{position} mm").format(position="R 000.0 A 000.0 S 000.0")),
-            (self.voxel, tr("voxel {index}").format(index="000, 000, 000")),
-            (self.value, "-00000 HU"),
-            (self.label, "000 000 000 000"),
-        ):
-            widget.setMinimumWidth(widget.fontMetrics().horizontalAdvance(sample) + 12)
+        self.setContentsMargins(6, 0, 6, 0)
+        self._under_pointer: list[QWidget] = []
+        for field in (self.position, self.voxel, self.value, self.label):
+            self._under_pointer += [field, _line()]
+        for widget in self._under_pointer:
             self.addWidget(widget)
-            self.addWidget(_line())
-        self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.addWidget(self.message, 1)
         for last in (self.progress, self.device, _line(), self.notice):
             self.addPermanentWidget(last)
-        self.setContentsMargins(6, 0, 6, 0)
         self._forget = QTimer(self)
         self._forget.setSingleShot(True)
         self._forget.timeout.connect(self.message.clear)
+
+    def show_fields(self, shown: bool) -> None:
+        """Whether there is a case whose positions can be read."""
+        for widget in self._under_pointer:
+            widget.setVisible(shown)
 
     def show_probe(self, probe: Probe | None) -> None:
         """What lies under the pointer; None when it is over no view."""
@@ -130,7 +160,6 @@ class StatusBar(QStatusBar):
     def say(self, text: str, *, lasting: bool = False) -> None:
         """A message for some seconds, or until the next one."""
         self.message.setText(text)
-        self.message.setToolTip(text)
         self._forget.stop()
         if text and not lasting:
             self._forget.start(MESSAGE_MS)
