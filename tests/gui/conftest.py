@@ -108,7 +108,8 @@ def _left(windows: set[QWidget], threads: set[threading.Thread]) -> list[str]:
     for window in set(QApplication.topLevelWidgets()) - windows:
         if Shiboken.isValid(window):
             found.append(f"a window is left: {type(window).__name__} {window.objectName()!r}")
-            Shiboken.delete(window)
+            window.deleteLater()
+    settle()
     alive = [thread.name for thread in set(threading.enumerate()) - threads if thread.is_alive()]
     found += [f"a thread is left: {name}" for name in alive]
     for wrapper in Shiboken.getAllValidWrappers():
