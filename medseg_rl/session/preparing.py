@@ -104,6 +104,18 @@ def what_stops(session: Case, index: Index) -> str:
     return ""
 
 
+def why_no_click(session: Case, index: Index) -> str:
+    """What keeps a click from a voxel of the file: a lock, another label, its place; empty where it can land."""
+    if session.read_only:
+        return f"nothing can be changed here: {session.read_only}"
+    active, shape = session.active_label, session.image.shape
+    if session.labels.is_locked(active, active=active):
+        return f"label {session._name(active)} is locked; open its lock first"
+    if not Box.whole(shape).contains(index):
+        return f"voxel {index} lies outside the volume of {shape} voxels"
+    return what_stops(session, session._working.order.apply_index(index, shape))
+
+
 def live(session: Case, value: int) -> Snapshot:
     """Everything a job may come to read, nothing copied yet."""
     soft = session._arrays.soft(value)

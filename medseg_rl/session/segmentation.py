@@ -36,10 +36,10 @@ from medseg_rl.session.jobs import (
     SessionDelta,
     Start,
 )
-from medseg_rl.session.preparing import check_open_label, prepare, scribble_clicks
+from medseg_rl.session.preparing import check_open_label, prepare, scribble_clicks, why_no_click
 from medseg_rl.session.state import Change
 from medseg_rl.session.suggestions import Suggestion, SuggestionJob, prepare_suggestion
-from medseg_rl.volume import Box, Volume
+from medseg_rl.volume import Box, Index, Volume
 
 
 class SegmentationSession(Case):
@@ -192,6 +192,10 @@ class SegmentationSession(Case):
         MedSegError while a proposal is open.
         """
         return self.apply_edit(self.prepare_edit(operation).run())
+
+    def why_no_click(self, index: Index) -> str:
+        """What keeps a click from a voxel of the file, in one line; empty where it can land."""
+        return why_no_click(self, index)
 
     def delete_click(self, number: int) -> TurnReport:
         """Take a click out of the list by its number in `clicks`.

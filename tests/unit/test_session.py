@@ -841,3 +841,16 @@ def test_another_refiner_is_used_from_the_next_action_on():
     session.use_refiner(lambda: other)
     session.refine()
     assert other.calls == 1
+
+
+def test_a_session_says_in_advance_what_keeps_a_click_from_a_voxel():
+    array = np.zeros(SHAPE, np.uint8)
+    array[5, 6, 7] = 2
+    session = started(BallPainter(), label_map=volume().with_array(array), active=1)
+    assert session.why_no_click(CENTRE) == ""
+    assert "locked" in session.why_no_click((5, 6, 7))
+    assert "outside" in session.why_no_click((-1, 0, 0))
+    session.set_lock(1, locked=True)
+    assert "open its lock" in session.why_no_click(CENTRE)
+    session.read_only = "another window has it"
+    assert "another window" in session.why_no_click(CENTRE)
