@@ -138,10 +138,14 @@ class Case:
         work = self._work(self.active_label)
         return self._working.order.undo(self._arrays.soft(self.active_label).read(self._whole, work.background))
 
-    def percent_in(self, box: Box) -> Percent:
-        """The same inside a box of the file's voxels: what an undo, redo or preview asks to be painted again."""
-        state = self._arrays.soft(self.active_label)
-        return filled(self._working.order.undo(state.array)[box.slices], self._work(self.active_label).background)
+    def percent_in(self, box: Box, label: int | None = None) -> Percent:
+        """The same inside a box of the file's voxels: what an undo, redo or preview asks to be painted again.
+
+        `label`: another than the active one.
+        """
+        value = self.active_label if label is None else label
+        state = self._arrays.soft(value)
+        return filled(self._working.order.undo(state.array)[box.slices], self._work(value).background)
 
     @property
     def clicks(self) -> tuple[Click, ...]:

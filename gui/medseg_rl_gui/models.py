@@ -1,0 +1,122 @@
+"""The models that lie on this computer, and the one in use: listed, chosen, loaded on the worker at first use.
+
+Imports no torch: a bundle's networks do, when the worker first asks for them. Ground truth is never an input here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medseg_rl.bundle import Bundle, bundle_names, load_bundle
+from medseg_rl.errors import BundleError, MedSegError
+from medseg_rl.interaction import InteractionConfig
+from medseg_rl.refiner import Percent, Refiner
+from medseg_rl.volume import Volume
+from medseg_rl_gui.i18n import tr
+
+if TYPE_CHECKING:
+    from medseg_rl.automatic.segmenter import AutomaticSegmenter
+
+Cancel = Callable[[], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """A bundle by name. `bundle`: None where it cannot be used, for the reason in `problem`."""
+
+    name: str
+    bundle: Bundle | None
+    problem: str = ""
+
+
+class Models:
+    """`wanted`: name or folder of the bundle the user prefers; empty for the one that fits an image best."""
+
+    def __init__(self, wanted: str = "", *, device: str = "") -> None:
+        self.wanted = wanted
+        self.device = device or "cpu"
+        self._listed: tuple[Listed, ...] | None = None
+        self._automatic: tuple[str, AutomaticSegmenter] | None = None
+
+    # --- which there are ----------------------------------------------------------------------------------------------
+
+    @property
+    def listed(self) -> tuple[Listed, ...]:
+        """All bundles that are found, those that cannot be used with the reason."""
+        if self._listed is None:
+            names = list(bundle_names())
+            if self.wanted and self.wanted not in names:
+                names.append(self.wanted)
+            self._listed = tuple(_listed(name) for name in names)
+        return self._listed
+
+    def look_again(self) -> None:
+        """A bundle was added or taken away."""
+        self._listed = None
+
+    def fitting(self, image: Volume) -> Bundle | None:
+        """The preferred bundle, else the one with the fewest warnings for this image; None where there is none."""
+        found = [entry.bundle for entry in self.listed if entry.bundle is not None]
+        preferred = [b for b in found if self.wanted in (b.name, b.folder.name, str(b.folder))]
+        if preferred:
+            return preferred[0]
+        return min(found, key=lambda bundle: len(bundle.warnings(image)), default=None)
+
+    def warnings(self, image: Volume) -> tuple[str, ...]:
+        """What of an image lies outside what its bundle was trained on."""
+        bundle = self.fitting(image)
+        return () if bundle is None else bundle.warnings(image)
+
+    # --- what they do -------------------------------------------------------------------------------------------------
+
+    def refiner_for(self, image: Volume) -> Callable[[], Refiner]:
+        """What loads the refiner for an image, when the first model action asks for it."""
+
+        def load() -> Refiner:
+            bundle = self.fitting(image)
+            if bundle is None:
+                raise BundleError(tr("there is no model on this computer; install one, or work by hand"))
+            _leave_a_core()
+            return bundle.refiner(self.device)
+
+        return load
+
+    def configured(self, image: Volume, config: InteractionConfig) -> InteractionConfig:
+        """The way of refining that the bundle asks for: how many steps a click takes."""
+        bundle = self.fitting(image)
+        return config if bundle is None or not bundle.has_agent else replace(config, steps=bundle.steps)
+
+    def why_no_start(self, image: Volume) -> str:
+        """Why there is no automatic start; empty where there is one."""
+        bundle = self.fitting(image)
+        if bundle is None:
+            return tr("There is no model on this computer")
+        return "" if bundle.has_automatic else tr("The model {name} gives no automatic start").format(name=bundle.name)
+
+    def predict(self, image: Volume, cancel: Cancel) -> Percent:
+        """The automatic start; for the worker. Raises BundleError, Cancelled."""
+        bundle = self.fitting(image)
+        if bundle is None:
+            raise BundleError(tr("there is no model on this computer; start empty, or from a mask file"))
+        if self._automatic is None or self._automatic[0] != bundle.hash:
+            _leave_a_core()
+            self._automatic = bundle.hash, bundle.automatic(self.device)
+        return self._automatic[1].predict(image, cancel=cancel)
+
+
+def _listed(name: str) -> Listed:
+    try:
+        return Listed(Path(name).name, load_bundle(name))
+    except MedSegError as error:
+        return Listed(Path(name).name, None, str(error))
+
+
+def _leave_a_core() -> None:
+    """One core stays for the window. Read by torch when it is loaded, so this must come first."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores - 1)))
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")  # threads that wait must not take the window's core
