@@ -81,7 +81,8 @@ class TitleBar(QFrame):
             widget.setVisible(widget in (self.name, self.convention) or room + row.spacing() >= 0)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        return QSize(80, super().minimumSizeHint().height())
+        always = self.name.sizeHint().width() + self.convention.sizeHint().width()
+        return QSize(always + 20, super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         if self.convention.text():
@@ -155,13 +156,11 @@ class SliceView(QFrame):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(0)
-        grid.addWidget(self.title, 0, 0, 1, 2)
-        grid.addWidget(self.canvas, 1, 0)
+        grid.addWidget(self.canvas, 1, 0)  # first, so that keys go to it first
         grid.addWidget(self.slider, 1, 1)
+        grid.addWidget(self.title, 0, 0, 1, 2)
         grid.setRowStretch(1, 1)
         grid.setColumnStretch(0, 1)
-        self.setTabOrder(self.canvas, self.slider)
-        self.setTabOrder(self.slider, self.title.spin)
 
     def _connect(self) -> None:
         canvas, plane = self.canvas, self.plane

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -259,6 +260,20 @@ def test_the_title_tells_plane_convention_counter_and_position(view: Callable[..
     QTest.mouseDClick(title, LEFT)
     QTest.mouseRelease(title, LEFT)
     assert heard.maximised == ["axial"]
+
+
+def test_a_narrow_title_leaves_out_the_position_first_and_never_the_convention(view: Callable[..., SliceView]) -> None:
+    seen, told = view("axial"), []
+    for width in (420, 230, 175, 120):
+        seen.resize(width, 300)
+        QApplication.processEvents()
+        title = seen.title
+        assert title.convention.isVisible()
+        assert title.convention.width() >= title.convention.sizeHint().width()
+        told.append([widget.isVisible() for widget in (title.spin, title.count, title.position)])
+    assert told[0] == [True, True, True]
+    assert all(sum(a) >= sum(b) for a, b in itertools.pairwise(told))
+    assert sum(told[-1]) < 3
 
 
 def test_every_control_has_a_name_and_can_be_reached_by_keyboard(view: Callable[..., SliceView]) -> None:
