@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medseg_rl.bundle import Bundle, bundle_names, load_bundle
 from medseg_rl.errors import BundleError, MedSegError
@@ -17,9 +16,6 @@ from medseg_rl.interaction import InteractionConfig
 from medseg_rl.refiner import Percent, Refiner
 from medseg_rl.volume import Volume
 from medseg_rl_gui.i18n import tr
-
-if TYPE_CHECKING:
-    from medseg_rl.automatic.segmenter import AutomaticSegmenter
 
 Cancel = Callable[[], bool]
 
@@ -40,7 +36,7 @@ class Models:
         self.wanted = wanted
         self.device = device or "cpu"
         self._listed: tuple[Listed, ...] | None = None
-        self._automatic: tuple[str, AutomaticSegmenter] | None = None
+        self._automatic: tuple[str, Callable[..., Percent]] | None = None
 
     # --- which there are ----------------------------------------------------------------------------------------------
 
@@ -104,8 +100,8 @@ class Models:
             raise BundleError(tr("there is no model on this computer; start empty, or from a mask file"))
         if self._automatic is None or self._automatic[0] != bundle.hash:
             _leave_a_core()
-            self._automatic = bundle.hash, bundle.automatic(self.device)
-        return self._automatic[1].predict(image, cancel=cancel)
+            self._automatic = bundle.hash, bundle.automatic(self.device).predict
+        return self._automatic[1](image, cancel=cancel)
 
 
 def _listed(name: str) -> Listed:
