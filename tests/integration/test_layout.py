@@ -85,6 +85,7 @@ def test_help_names_the_commands() -> None:
         "demo",
         "feedback",
         "replay",
+        "gui",
     ):
         assert command in run.stdout
 

@@ -55,6 +55,9 @@ def test_samples_and_bundles_are_found_from_a_wheel_as_from_a_checkout(
 
 def test_the_wheel_holds_the_window_the_licence_and_the_entry_point(installed: Path) -> None:
     assert (installed / "medseg_rl_gui" / "__init__.py").is_file()
+    assert (installed / "medseg_rl_gui" / "icons" / "brush.svg").is_file()
     (about,) = installed.glob("*.dist-info")
     assert "Apache License" in (about / "licenses" / "LICENSE").read_text()
-    assert "medseg-rl = medseg_rl.cli:main" in (about / "entry_points.txt").read_text()
+    entry_points = (about / "entry_points.txt").read_text()
+    assert "medseg-rl = medseg_rl.cli:main" in entry_points
+    assert "medseg-rl-gui = medseg_rl_gui.app:main" in entry_points
