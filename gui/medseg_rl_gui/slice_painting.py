@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medseg_rl.labels import BACKGROUND, LabelMap
+from medseg_rl.labels import BACKGROUND, LabelMap, values_in
 from medseg_rl.volume import Box, Index
 from medseg_rl_gui.view_model import Mask, Overlay, ProposalView, Window
 
@@ -115,22 +115,22 @@ def blend_part(
     pixels[part] = painted
 
 
-def label_plane(layers: tuple[npt.NDArray[Any], ...], axes: Index, index: int, value: int) -> Mask:
+def label_planes(layers: tuple[npt.NDArray[Any], ...], axes: Index, index: int) -> list[PlaneArray]:
+    """One slice of every layer, copied together: it is read more than once, and may lie scattered in memory."""
+    return [np.ascontiguousarray(plane_array(layer, axes, index)) for layer in layers]
+
+
+def inside_label(planes: list[PlaneArray], value: int) -> Mask:
     """True inside a label on one slice, in any layer."""
-    inside: Mask = plane_array(layers[0], axes, index) == value
-    for layer in layers[1:]:
-        inside = inside | (plane_array(layer, axes, index) == value)
+    inside: Mask = planes[0] == value
+    for plane in planes[1:]:
+        inside |= plane == value
     return inside
 
 
-def values_on(layers: tuple[npt.NDArray[Any], ...], axes: Index, index: int) -> set[int]:
+def values_on(planes: list[PlaneArray]) -> set[int]:
     """Label values that occur on one slice, without background."""
-    found: set[int] = set()
-    for layer in layers:
-        plane = plane_array(layer, axes, index)
-        occupied = plane[plane != BACKGROUND]
-        found.update(int(value) for value in np.unique(occupied))
-    return found
+    return {value for plane in planes for value in values_in(plane)} - {BACKGROUND}
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ def proposal_plane(
     proposal: ProposalView, layers: tuple[npt.NDArray[Any], ...], axes: Index, index: int
 ) -> ProposalPlane:
     """A proposal on one slice; outside its box it is the accepted mask."""
-    accepted = label_plane(layers, axes, index, proposal.label)
+    accepted = inside_label(label_planes(layers, axes, index), proposal.label)
     inside = accepted.copy()
     part = part_of(proposal.box, axes, index)
     if part is not None:

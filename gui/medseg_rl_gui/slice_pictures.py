@@ -20,7 +20,8 @@ from medseg_rl_gui.slice_painting import (
     blend_labels,
     blend_part,
     contours,
-    label_plane,
+    inside_label,
+    label_planes,
     part_of,
     plane_array,
     proposal_plane,
@@ -126,12 +127,10 @@ class SlicePictures:
         if not model.layers or not model.overlay.visible or not model.overlay.outline:
             return []
         if self._outlines is None:
-            axes, index = self._shown.axes, self._index
-            present = values_on(model.layers, axes, index)
-            shown = [v for v in model.labels.values if v in present and v not in model.overlay.hidden]
-            self._outlines = [
-                (self._outline_colour(v), path_of(label_plane(model.layers, axes, index, v))) for v in shown
-            ]
+            planes = label_planes(model.layers, self._shown.axes, self._index)
+            present = values_on(planes) - model.overlay.hidden
+            shown = [value for value in model.labels.values if value in present]
+            self._outlines = [(self._outline_colour(v), path_of(inside_label(planes, v))) for v in shown]
         return self._outlines
 
     def _outline_colour(self, value: int) -> QColor:

@@ -16,6 +16,7 @@ from medseg_rl_gui.slice_painting import (
     blend_labels,
     blend_part,
     contours,
+    label_planes,
     part_of,
     plane_array,
     premultiplied,
@@ -136,7 +137,7 @@ def test_a_proposal_is_told_apart_from_the_accepted_mask() -> None:
 def test_values_on_a_slice_are_those_of_all_layers() -> None:
     one, other = np.zeros((2, 2, 2), np.int16), np.zeros((2, 2, 2), np.int16)
     one[0, 0, 1], other[1, 1, 1], other[1, 1, 0] = 7, 300, 5
-    assert values_on((one, other), AXES, 1) == {7, 300}
+    assert values_on(label_planes((one, other), AXES, 1)) == {7, 300}
 
 
 # --- contours ---------------------------------------------------------------------------------------------------------
