@@ -35,6 +35,9 @@ format: .venv/.stamp-dev  ## rewrites the code in the project's format
 	$(BIN)/ruff format $(CHECKED)
 	$(BIN)/ruff check --fix $(CHECKED)
 
+faults: .venv/.stamp-dev  ## kills, full disks, power cuts, bad inputs, random users: the table in benchmarks/FAULTS.md
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.faults --workers $(WORKERS)
+
 train-small: .venv/.stamp-demo  ## trains a hippocampus agent on two cores in at most an hour (MEDSEG_RL_DATA = folder of data sets)
 	$(BIN)/medseg-rl train --preset small --output runs/small
 

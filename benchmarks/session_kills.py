@@ -2,10 +2,10 @@
 
     python benchmarks/session_kills.py --kills 200
 
-A child process works on a case: clicks, strokes, labels, undo, autosaves, saves to a file. After every step it tells
-its parent what the session holds. The parent kills it at a random moment, recovers the case, and compares: masks,
-proposal, clicks, undo list, view. The next child goes on where the last one was killed. Needs a system with `fork`.
-Exit code 1 when anything was lost.
+A child process works on a case: clicks, strokes, labels, undo, autosaves, saves to a file, exports. After every step
+it tells its parent what the session holds. The parent kills it at a random moment, recovers the case, and compares:
+masks, proposal, clicks, undo list, view, the saved file, the exported masks. The next child goes on where the last one
+was killed. Needs a system with `fork`. Exit code 1 when anything was lost.
 """
 
 from __future__ import annotations
@@ -33,18 +33,31 @@ import numpy.typing as npt
 from medseg_rl.editing import Brush, FillHoles, Islands
 from medseg_rl.errors import MedSegError
 from medseg_rl.hints.clicks import Click, ClickLabel
+from medseg_rl.imageio import read_segmentation
 from medseg_rl.journal import find_cases
 from medseg_rl.journal.values import expanded
 from medseg_rl.refiner import RefinementRequest
+from medseg_rl.segmentation import Segmentation
 from medseg_rl.session import SegmentationSession
 from medseg_rl.session.events import SessionEvent
 from medseg_rl.session.safekeeping import Safekeeping
+from medseg_rl.session.session_file import describe_session
 from medseg_rl.session.stored_state import taken_from
 from medseg_rl.volume import Volume
 
 SHAPE = (40, 36, 24)
 LONGEST_LIFE = 0.6  # seconds until a child is killed
 SAVED = "saved.medseg"
+EXPORTED = ("exported.seg.nrrd", "exported.nii.gz")
+
+
+DOING = (
+    ("autosave", 0.08),
+    ("save", 0.12),
+    ("view", 0.2),
+    ("export", 0.3),
+    ("edit", 1.0),
+)  # and the chance below which
 
 
 class CubePainter:
@@ -73,8 +86,11 @@ class Outcome:
 
     kills: int = 0
     steps: int = 0
+    exported: int = 0
     lost: list[str] = field(default_factory=list)
     during: Counter[str] = field(default_factory=Counter)
+    exports: dict[Path, list[str]] = field(default_factory=dict)  # what may be in a file, the last acknowledged first
+    saved: set[Path] = field(default_factory=set)  # folders in which a saved file was acknowledged
 
 
 def digest(session: SegmentationSession) -> str:
@@ -91,6 +107,14 @@ def digest(session: SegmentationSession) -> str:
     small = [expanded(state.ledger), names, len(state.done)]
     whole.update(json.dumps(small, default=str, sort_keys=True).encode())
     return whole.hexdigest()
+
+
+def of_labels(found: Segmentation, *, flat: bool) -> str:
+    """SHA-256 of the voxels of every label, in one map where the format holds no more."""
+    if flat:
+        return hashlib.sha256(found.flattened().array.astype(np.int32).tobytes()).hexdigest()
+    masks = {value: found.mask_of(value) for value in sorted(found.labels.values)}
+    return hashlib.sha256(b"".join(b"%d" % v + m.tobytes() for v, m in masks.items() if m.any())).hexdigest()
 
 
 def choices(session: SegmentationSession) -> str:
@@ -149,11 +173,19 @@ def work(folder: Path, seed: int, pipe: int) -> None:
     def announce(_: SessionEvent) -> None:
         tell("announced", keeping.sequence + 1, digest(session))
 
+    def export(name: str) -> None:
+        flat = name.endswith(".nii.gz")
+        if session._ledger.open_label is not None:
+            return
+        tell("exporting", name, of_labels(session.segmentation, flat=flat))
+        session.export(folder / name, flatten=flat)
+        tell("exported", name)
+
     session.observers.insert(0, announce)
     tell("acknowledged", keeping.sequence, digest(session), choices(session), keeping.view.get("n", 0))
     while True:
         chance = rng.random()
-        tell("doing", "autosave" if chance < 0.08 else "save" if chance < 0.12 else "view" if chance < 0.2 else "edit")
+        tell("doing", next(name for name, below in DOING if chance < below))
         if chance < 0.08:
             keeping.autosave()
         elif chance < 0.12:
@@ -161,6 +193,8 @@ def work(folder: Path, seed: int, pipe: int) -> None:
             tell("saved", keeping.sequence)
         elif chance < 0.2:
             keeping.note_view({"n": keeping.view.get("n", 0) + 1})
+        elif chance < 0.3:
+            export(rng.choice(EXPORTED))
         else:
             act(session, rng)
             keeping.note_view(keeping.view)  # which label is active is part of what was acknowledged
@@ -206,11 +240,8 @@ def judge(folder: Path, said: list[list[str]], outcome: Outcome) -> None:
             outcome.lost.append(" ".join(words))
     acknowledged = [words for words in said if words[0] == "acknowledged"]
     announced = {int(words[1]): words[2] for words in said if words[0] == "announced"}
-    if (folder / SAVED).exists():
-        try:
-            SegmentationSession.open_saved(folder / SAVED, image(), CubePainter())
-        except MedSegError as error:
-            outcome.lost.append(f"saved file: {error}")
+    _judge_saved(folder, said, outcome)
+    _judge_exports(folder, said, outcome)
     if not acknowledged:
         return
     _, sequence, expected, chosen, view = acknowledged[-1]
@@ -235,12 +266,59 @@ def judge(folder: Path, said: list[list[str]], outcome: Outcome) -> None:
     keeping.case.close()
 
 
+def _judge_saved(folder: Path, said: list[list[str]], outcome: Outcome) -> None:
+    """The saved file opens, and holds at least the step that was told to be in it."""
+    told = max((int(words[1]) for words in said if words[0] == "saved"), default=-1)
+    outcome.saved |= {folder} if told >= 0 else set()
+    if folder not in outcome.saved and not (folder / SAVED).exists():
+        return
+    try:
+        SegmentationSession.open_saved(folder / SAVED, image(), CubePainter())
+        if describe_session(folder / SAVED).sequence < told:
+            outcome.lost.append(f"saved file: step {told} was told to be in it, and is not")
+    except MedSegError as error:
+        outcome.lost.append(f"saved file: {error}")
+
+
+def _judge_exports(folder: Path, said: list[list[str]], outcome: Outcome) -> None:
+    """An exported mask is whole: the last that was acknowledged, or the one that was being written."""
+    for name in EXPORTED:
+        path = folder / name
+        may = outcome.exports.setdefault(path, [])
+        for words in said:
+            if words[:2] == ["exporting", name]:
+                may.append(words[2])
+            elif words == ["exported", name]:
+                del may[:-1]
+                outcome.exported += 1
+        if not path.exists():
+            if len(may) == 1 and ["exported", name] in said:
+                outcome.lost.append(f"{name} was exported and is not there")
+            continue
+        try:
+            found = of_labels(read_segmentation(path, like=image()), flat=name.endswith(".nii.gz"))
+        except MedSegError as error:
+            outcome.lost.append(f"exported mask: {error}")
+            continue
+        if found not in may:
+            outcome.lost.append(f"{name} holds neither the last export nor the one that was cut short")
+
+
 def _saved(said: list[list[str]]) -> int:
     """The last step that is in the saved file, or may be."""
     saved = [int(words[1]) for words in said if words[0] == "saved"]
     if next((words[1] for words in reversed(said) if words[0] == "doing"), "") == "save":
         saved += [int(words[1]) for words in said if words[0] == "acknowledged"]
     return max(saved, default=0)
+
+
+def summary(outcome: Outcome) -> str:
+    """The figures in one line."""
+    when = ", ".join(f"{count} during {name}" for name, count in outcome.during.most_common())
+    return (
+        f"{outcome.kills} kills ({when}); longest session {outcome.steps} steps; {outcome.exported} exports;"
+        f" {len(outcome.lost)} losses"
+    )
 
 
 def main() -> int:
@@ -252,8 +330,7 @@ def main() -> int:
     outcome = kill(options.kills, options.seed)
     for line in outcome.lost:
         print("LOST:", line)
-    when = ", ".join(f"{count} during {name}" for name, count in outcome.during.most_common())
-    print(f"{outcome.kills} kills ({when}); longest session {outcome.steps} steps; {len(outcome.lost)} losses")
+    print(summary(outcome))
     return 1 if outcome.lost else 0
 
 

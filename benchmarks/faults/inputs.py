@@ -1,7 +1,8 @@
-"""Thousands of bad inputs through every reader, in a child process that is watched: crashes, hangs, memory, tracebacks."""
+"""Thousands of bad inputs through every reader, in a child that is watched: crashes, hangs, memory, bare tracebacks."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -112,7 +113,13 @@ def _work(
                 outcome.reads += 1
                 outcome.verdicts[said] += 1
                 if said not in FINE:
-                    about = {"number": number, "mutation": name, "specimen": bad.name, "reader": reader}
+                    about = {
+                        "number": number,
+                        "mutation": name,
+                        "kind": bad.kind,
+                        "specimen": bad.name,
+                        "reader": reader,
+                    }
                     outcome.defects.append(about | {"verdict": said, "message": message})
     child.close()
 
@@ -136,8 +143,8 @@ class Child:
     def _start(self) -> None:
         like = self._home / "good" / "dicom" / "plain series"
         command = [sys.executable, "-X", "faulthandler", "-m", "benchmarks.faults.reading", str(CAP_BYTES), str(like)]
-        self._stderr = tempfile.TemporaryFile(dir=self._home)
-        one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        self._stderr = tempfile.TemporaryFile(dir=self._home)  # noqa: SIM115  (closed by `close`)
+        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -154,8 +161,9 @@ class Child:
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps({"kind": kind, "path": str(path)}).encode() + b"\n")
-        process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it died since: then there is no answer either
+            process.stdin.write(json.dumps({"kind": kind, "path": str(path)}).encode() + b"\n")
+            process.stdin.flush()
         ready, _, _ = select.select([process.stdout], [], [], LONGEST_SECONDS)
         line = process.stdout.readline() if ready else b""
         if line:
@@ -166,17 +174,17 @@ class Child:
         code = process.wait()
         self._stderr.seek(0)
         trace = self._stderr.read().decode(errors="replace")[-3000:]
+        self.close()
         self._start()
         return {"verdicts": {"?": (said, f"exit status {code}: {trace}")}, "peak": 0}
 
     def close(self) -> None:
         """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._stderr.close()
 
 
 def unused(outcome: Outcome) -> list[str]:

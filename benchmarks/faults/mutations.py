@@ -6,6 +6,7 @@ their outside does not tell.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import json
@@ -124,7 +125,7 @@ def _bomb(specimen: Specimen, rng: random.Random) -> Specimen | None:
         return None
     if packed[:2] == b"\x1f\x8b":
         plain = gzip.decompress(packed)
-        bomb = packed + gzip.compress(bytes(BOMB_BYTES), 9) if rng.random() < 0.5 else _gzip_bomb(plain)
+        bomb = packed + _gzip_bomb(b"") if rng.random() < 0.5 else _gzip_bomb(plain)
     else:
         bomb = zlib.compress(zlib.decompress(packed) + bytes(BOMB_BYTES), 9)
     if rng.random() < 0.4:  # a header that promises as much
@@ -133,6 +134,7 @@ def _bomb(specimen: Specimen, rng: random.Random) -> Specimen | None:
     return specimen.with_file(name, head + bomb)
 
 
+@functools.cache
 def _gzip_bomb(plain: bytes) -> bytes:
     return gzip.compress(plain + bytes(BOMB_BYTES), 9)
 
@@ -141,10 +143,15 @@ def _deflate_bomb(content: bytes) -> bytes:
     """A deflated DICOM file with a gigabyte and a quarter behind its elements."""
     start = 144 + int.from_bytes(content[140:144], "little")
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    found = packer.compress(zlib.decompress(content[start:], -zlib.MAX_WBITS))
-    for _ in range(5):
-        found += packer.compress(bytes(BOMB_BYTES))
-    return content[:start] + found + packer.flush()
+    found = packer.compress(zlib.decompress(content[start:], -zlib.MAX_WBITS)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return content[:start] + found + 5 * _deflated_zeros() + b"\x03\x00"  # and an empty last block
+
+
+@functools.cache
+def _deflated_zeros() -> bytes:
+    """Blocks of zeros that refer to nothing before them."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(bytes(BOMB_BYTES)) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 def _bombed_part(parts: dict[str, bytes], rng: random.Random) -> None:

@@ -176,7 +176,7 @@ def _sessions(folder: Path) -> list[Specimen]:
     keeping = Safekeeping.begin(SegmentationSession(image(), CubePainter()), root=folder / "cases")
     worked(keeping.session)
     keeping.autosave()
-    keeping._worker.shutdown()  # type: ignore[union-attr]  (waits for the generation)
+    keeping._worker.shutdown()  # type: ignore[union-attr]
     keeping.session.click_voxels([Click((8, 6, 1), ClickLabel.FOREGROUND)])
     keeping.save(folder / "t.medseg", portable=True, with_voxels=True)
     keeping.session.click_voxels([Click((8, 1, 5), ClickLabel.BACKGROUND)])
