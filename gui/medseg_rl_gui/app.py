@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,16 @@ NEEDS_LIBRARIES = (
     "the window needs a library of the system: {why}\n"
     "Debian, Ubuntu: apt-get install libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0"
 )
+NEEDS_X = (
+    "the window needs libraries of the X Window System that are missing\nDebian, Ubuntu: apt-get install {packages}"
+)
+X_LIBRARIES = {  # what Qt's xcb plugin loads and does not bring along; without them Qt ends the process
+    "libxcb-cursor.so.0": "libxcb-cursor0",
+    "libxcb-icccm.so.4": "libxcb-icccm4",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1",
+    "libxcb-shape.so.0": "libxcb-shape0",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+}
 NEEDS_DISPLAY = "there is no display to open a window on: neither WAYLAND_DISPLAY nor DISPLAY is set"
 
 
@@ -54,7 +65,29 @@ def what_is_missing() -> str:
         return NEEDS_QT.format(why=error)
     except ImportError as error:
         return NEEDS_LIBRARIES.format(why=error)
-    return ""
+    packages = _missing_for_x() if _will_use_x() else []
+    return NEEDS_X.format(packages=" ".join(packages)) if packages else ""
+
+
+def _will_use_x() -> bool:
+    """Whether Qt will talk to an X server: it prefers Wayland where there is one."""
+    chosen = os.environ.get("QT_QPA_PLATFORM")
+    if chosen:
+        return chosen.partition(":")[0] == "xcb"
+    return sys.platform.startswith("linux") and "WAYLAND_DISPLAY" not in os.environ
+
+
+def _missing_for_x() -> list[str]:
+    """Debian's packages of the libraries that cannot be loaded."""
+    return [package for library, package in X_LIBRARIES.items() if not _loads(library)]
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _run(paths: Sequence[Path]) -> int:

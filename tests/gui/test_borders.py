@@ -13,6 +13,7 @@ import pytest
 from PySide6.QtCore import QTranslator
 from PySide6.QtWidgets import QApplication, QLabel
 
+from medseg_rl_gui import app
 from medseg_rl_gui.actions import ACTIONS
 from medseg_rl_gui.app import NEEDS_DISPLAY, main, what_is_missing
 from medseg_rl_gui.dialogs import ScriptedDialogs
@@ -163,6 +164,15 @@ def test_without_a_display_it_says_so_and_leaves(
 def test_without_qt_it_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PySide6.QtSvg", None)
     assert 'pip install "medseg-rl[gui]"' in what_is_missing()
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("xcb", True), ("offscreen", False), ("wayland", False)])
+def test_missing_x_libraries_are_named_only_where_qt_would_load_them(
+    platform: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", platform)
+    monkeypatch.setattr(app, "X_LIBRARIES", {"libnone.so.9": "libnone9", "libc.so.6": "libc6"})
+    assert what_is_missing().endswith("apt-get install libnone9") is expected
 
 
 def test_the_command_line_starts_the_window_as_a_process() -> None:
