@@ -26,6 +26,7 @@ MARK_OPACITY = (1.0, 0.45, 0.22)  # on its slice, one slice off, two slices off
 CROSSHAIR_GAP = 9.0
 SCALE_BAR_PART = 0.25  # of the view's width at most
 MARGIN = 8.0
+ADDED_TINT = 0.3
 
 
 def drawn_length(width: float, scale: float) -> float:
@@ -59,18 +60,26 @@ class SliceMarks:
         painter = self._painter
         painter.save()
         painter.setTransform(texture, True)
-        for path, pattern, ink in (
-            (paths.added, Qt.BrushStyle.BDiagPattern, colour.lighter(130)),
-            (paths.removed, Qt.BrushStyle.FDiagPattern, INK),
-        ):
-            painter.fillPath(path, QBrush(QColor(0, 0, 0, 70)))
-            painter.fillPath(path, QBrush(ink, pattern))
+        tint = QColor(colour)
+        tint.setAlphaF(ADDED_TINT)
+        painter.fillPath(paths.added, tint)
+        self._hatch(paths.added, Qt.BrushStyle.BDiagPattern, colour.lighter(140))
+        self._hatch(paths.removed, Qt.BrushStyle.FDiagPattern, INK)
         self._stroke(paths.outline, SHADE, 3.4)
         self._stroke(paths.outline, colour.lighter(125), 2.0, dashed=True)
         painter.restore()
 
+    def _hatch(self, path: QPainterPath, pattern: Qt.BrushStyle, ink: QColor) -> None:
+        """Light lines, each with a dark one beside it: to be seen on black, on white and on a label."""
+        for across, colour in ((1, SHADE), (0, ink)):
+            self._painter.setBrushOrigin(across, 0)
+            self._painter.fillPath(path, QBrush(colour, pattern))
+
     def _stroke(self, path: QPainterPath, colour: QColor, width: float, dashed: bool = False) -> None:
-        self._painter.strokePath(path, _pen(colour, width, dashed))
+        pen = _pen(colour, width, dashed)
+        pen.setCapStyle(Qt.PenCapStyle.FlatCap)
+        pen.setJoinStyle(Qt.PenJoinStyle.MiterJoin)  # voxel edges have right angles: half the time of round ones
+        self._painter.strokePath(path, pen)
 
     # --- places in the world ------------------------------------------------------------------------------------------
 
