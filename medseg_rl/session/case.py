@@ -62,6 +62,7 @@ class Case:
         self.image = image
         self.config = config or InteractionConfig()
         self.version = 0
+        self.limit: Box | None = None  # voxels of the file outside which the model changes nothing
         self.read_only = ""  # why nothing may change here, such as another window that has the case open
         self.history: UndoStack[Ledger] = UndoStack(undo_bytes)
         self.observers: list[SessionObserver] = list(observers)
@@ -180,6 +181,12 @@ class Case:
         work = self._work(value)
         added, removed = self._arrays.difference(value, work.open_box)
         return Proposal(value, len(work.open_clicks), added, removed)
+
+    @property
+    def mask_box(self) -> Box | None:
+        """The smallest box of the active label as shown, in file order; None while it is empty. Costs nothing."""
+        box = self._arrays.soft(self.active_label).extent.box
+        return None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
 
     @property
     def proposal_box(self) -> Box | None:

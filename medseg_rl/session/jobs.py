@@ -30,7 +30,7 @@ from medseg_rl.interaction import (
 )
 from medseg_rl.refiner import COMMANDS, NO_COMMAND, Percent, never_cancelled
 from medseg_rl.session.arrays import ReadLocks
-from medseg_rl.session.state import LabelWork
+from medseg_rl.session.state import LabelWork, ModelUsed
 from medseg_rl.session.working import LazyRefiner, WorkingImage, box_in_file_order
 from medseg_rl.volume import Box
 
@@ -79,11 +79,12 @@ class DeleteClick:
 class Start:
     """Start again from a mask or a probability. `load` gives either, in file order: bool, or hundredths as uint8.
 
-    `name` stands in the undo list.
+    `name` stands in the undo list. `model`: the one that makes it; None for a mask that is given.
     """
 
     load: Callable[[], npt.NDArray[np.bool_] | Percent]
     name: str = "Start"
+    model: ModelUsed | None = None
 
 
 Action = PlaceClicks | PlaceVoxelClicks | Refine | DeleteClick | Start
@@ -93,7 +94,8 @@ Action = PlaceClicks | PlaceVoxelClicks | Refine | DeleteClick | Start
 class SessionDelta:
     """What a job wants changed: the percent state of one label, and the small facts of it.
 
-    `action`, `parameters`: as its event will have them; `interventions`: what strokes into the job met.
+    `action`, `parameters`: as its event will have them; `interventions`: what strokes into the job met. `model`: the one
+    that had a hand in it.
     """
 
     base_version: int
@@ -105,6 +107,7 @@ class SessionDelta:
     action: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     interventions: tuple[Intervention, ...] = ()
+    model: ModelUsed | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,13 +133,17 @@ class Snapshot:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an action came to: `name` for the undo list, the change of the percent state, facts after it, report."""
+    """What an action came to: `name` for the undo list, the change of the percent state, facts after it, report.
+
+    `model`: the one of an automatic start; that of any other action is the refiner.
+    """
 
     name: str
     percent: BoxDelta | None
     work: LabelWork
     report: TurnReport
     interventions: tuple[Intervention, ...] = ()
+    model: ModelUsed | None = None
 
 
 Run = Callable[[Snapshot, Cancel, Progress | None, Strokes | None], Outcome]
@@ -198,7 +205,8 @@ class Job:
         )
         delta = SessionDelta(snapshot.base_version, snapshot.label, found.name, found.percent, found.work, report)
         given = {**self.parameters, "interventions": self.strokes.notes} if self.strokes.taken else self.parameters
-        return replace(delta, action=self.name, parameters=given, interventions=found.interventions)
+        model = found.model if self.name == "start" or found.percent is None else ModelUsed.of(snapshot.refiner.loaded)
+        return replace(delta, action=self.name, parameters=given, interventions=found.interventions, model=model)
 
 
 def _file_box(snapshot: Snapshot, box: Box | None) -> Box | None:

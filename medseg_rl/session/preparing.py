@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
 
+import numpy as np
+
 from medseg_rl.editing import Plane, scribble_voxels
 from medseg_rl.errors import ClickError, EditError, MedSegError
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.interaction import why_nothing
 from medseg_rl.refiner import COMMANDS
-from medseg_rl.session.arrays import no_locks
+from medseg_rl.session.arrays import Mask, ReadLocks, no_locks
 from medseg_rl.session.case import Case
 from medseg_rl.session.entry import as_point, voxel_clicks
 from medseg_rl.session.jobs import Action, Job, PlaceClicks, PlaceVoxelClicks, Refine, Run, Snapshot, Start
-from medseg_rl.session.requests import done_again
+from medseg_rl.session.requests import bounds, done_again
 from medseg_rl.session.turns import click_turn, delete_click, forget_click, refine_turn, start_from, turn_input
-from medseg_rl.session.working import index_in_file_order
-from medseg_rl.session.writing import DEFAULT_OVERWRITE, read_barrier
+from medseg_rl.session.working import box_in_working_order, index_in_file_order
+from medseg_rl.session.writing import read_barrier
 from medseg_rl.volume import Box, Index
 
 NOWHERE = Box((0, 0, 0), (0, 0, 0))
@@ -35,8 +37,8 @@ def prepare(session: Case, action: Action) -> Job:
     if area is not None:
         snapshot = copied(session, snapshot, area)
     name, parameters = done_again(session.image, action)
-    if session.overwrite != DEFAULT_OVERWRITE:
-        parameters["overwrite"] = session.overwrite
+    if not isinstance(action, Start):
+        parameters |= bounds(session)
     return Job(replace(snapshot, prepare_seconds=perf_counter() - started), run, name, parameters)
 
 
@@ -148,8 +150,24 @@ def copied(session: Case, snapshot: Snapshot, area: Box) -> Snapshot:
         snapshot,
         percent=session._arrays.soft(snapshot.label).snapshot(area),
         extent=snapshot.extent.copy(),
-        locked=read_barrier(session._arrays, area, session.labels, snapshot.label, session.overwrite),
+        locked=_within(session, read_barrier(session._arrays, area, session.labels, snapshot.label, session.overwrite)),
     )
+
+
+def _within(session: Case, locked: ReadLocks) -> ReadLocks:
+    """Says True outside the limit as well, where the session has one."""
+    if session.limit is None:
+        return locked
+    limit = box_in_working_order(session.limit, session._working.order, session.image.shape)
+
+    def outside(box: Box) -> Mask:
+        held, inside = np.ones(box.shape, np.bool_), limit.intersection(box)
+        i, j, k = (-n for n in box.start)
+        held[inside.shifted((i, j, k)).slices] = False
+        others = locked(box)
+        return held if others is None else held | others
+
+    return outside
 
 
 def scribble_clicks(

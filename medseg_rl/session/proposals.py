@@ -41,6 +41,8 @@ def _attributed(ledger: Ledger, value: int, work: LabelWork, voxels: int) -> Led
     """Counts what was written under what proposed it; what was painted into a running step is the brush's."""
     if all(turn.kind == "operation" for turn in work.turns):
         return ledger.with_written(value, "operation", voxels)
+    if not any(turn.by_model for turn in work.turns if turn.kind != "operation"):
+        return ledger.with_written(value, "mask", voxels)
     painted = sum(stroke.painted.voxels for turn in work.turns for stroke in turn.strokes)
     brushed = min(painted, voxels)
     return ledger.with_written(value, "brush", brushed).with_written(value, "model", voxels - brushed)

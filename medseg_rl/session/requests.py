@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from medseg_rl.editing import from_json
 from medseg_rl.hints.click_files import WorldClick
 from medseg_rl.hints.clicks import Click, ClickLabel
-from medseg_rl.interaction import Stroke, Strokes, Variation
+from medseg_rl.interaction import InteractionConfig, Stroke, Strokes, Variation
 from medseg_rl.labels import Colour
 from medseg_rl.session.entry import as_point, voxel_clicks
 from medseg_rl.session.jobs import Action, DeleteClick, Job, PlaceVoxelClicks, Refine, Start
 from medseg_rl.session.writing import DEFAULT_OVERWRITE
-from medseg_rl.volume import Volume
+from medseg_rl.volume import Box, Volume
 
 if TYPE_CHECKING:
+    from medseg_rl.session.case import Case
     from medseg_rl.session.segmentation import SegmentationSession
 
 Parameters = Mapping[str, Any]
@@ -67,6 +69,33 @@ def action_of(name: str, parameters: Parameters) -> Action | None:
     return PlaceVoxelClicks(tuple(found), scribble=name == "scribble")
 
 
+def bounds(session: Case) -> dict[str, Any]:
+    """What the session sets an action of the model besides its own parameters, where it is not the usual."""
+    found: dict[str, Any] = {}
+    if session.overwrite != DEFAULT_OVERWRITE:
+        found["overwrite"] = session.overwrite
+    if session.config.edit_radius_mm != InteractionConfig().edit_radius_mm:
+        found["edit_radius_mm"] = session.config.edit_radius_mm
+    if session.limit is not None:
+        found["limit"] = [list(session.limit.start), list(session.limit.stop)]
+    return found
+
+
+@contextlib.contextmanager
+def bounded(session: Case, parameters: Parameters) -> Iterator[None]:
+    """The session with the bounds of parameters; afterwards it has its own again."""
+    own = session.overwrite, session.config, session.limit
+    session.overwrite = parameters.get("overwrite", DEFAULT_OVERWRITE)
+    radius = parameters.get("edit_radius_mm", InteractionConfig().edit_radius_mm)
+    session.config = replace(session.config, edit_radius_mm=None if radius is None else float(radius))
+    limit = parameters.get("limit")
+    session.limit = None if limit is None else Box.around_indices([limit[0], [n - 1 for n in limit[1]]])
+    try:
+        yield
+    finally:
+        session.overwrite, session.config, session.limit = own
+
+
 def job_of(session: SegmentationSession, name: str, parameters: Parameters) -> Job | None:
     """The job of an action of the model on the active label, strokes into it included; None for other actions."""
     from medseg_rl.session.editing_actions import stroke_into
@@ -74,11 +103,9 @@ def job_of(session: SegmentationSession, name: str, parameters: Parameters) -> J
     action = action_of(name, parameters)
     if action is None:
         return None
-    policy, session.overwrite = session.overwrite, parameters.get("overwrite", DEFAULT_OVERWRITE)
-    try:
-        job, given = session.prepare(action), []
-    finally:
-        session.overwrite = policy
+    with bounded(session, parameters):
+        job = session.prepare(action)
+    given = []
     for stroke in parameters.get("interventions", ()):
         found = stroke_into(job, from_json(stroke["operation"]))
         if found is not None:

@@ -17,12 +17,12 @@ from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.history import BoxDelta
 from medseg_rl.interaction import Stroke, Variation
 from medseg_rl.labels import LabelMap
-from medseg_rl.refiner import LOWEST, NO_COMMAND
+from medseg_rl.refiner import LOWEST, NO_COMMAND, Refiner
 from medseg_rl.volume import Box
 
 BINARY_OBJECT, BINARY_BACKGROUND = 90, 10  # hundredths of a binary start: a wrong one must stay correctable
 
-Source = Literal["model", "brush", "operation"]
+Source = Literal["model", "brush", "operation", "mask"]
 TurnKind = Literal["click", "refine", "start", "operation"]
 
 
@@ -30,7 +30,8 @@ TurnKind = Literal["click", "refine", "start", "operation"]
 class OpenTurn:
     """One action of the open proposal: its new clicks and what it changed in the percent state.
 
-    `command`, `variation`: how it was asked for. `strokes`: what was painted while it ran.
+    `command`, `variation`: how it was asked for. `strokes`: what was painted while it ran. `by_model`: False for a start
+    from a mask that was given.
     """
 
     kind: TurnKind
@@ -39,6 +40,7 @@ class OpenTurn:
     command: int = NO_COMMAND
     variation: Variation | None = None
     strokes: tuple[Stroke, ...] = ()
+    by_model: bool = True
 
     @property
     def is_settled(self) -> bool:
@@ -138,15 +140,34 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class ModelUsed:
+    """A model that had a hand in a case. `bundle_hash`: SHA-256 that identifies its bundle; "" where it has none."""
+
+    name: str
+    version: str = ""
+    bundle_hash: str = ""
+
+    @classmethod
+    def of(cls, refiner: Refiner | None) -> ModelUsed | None:
+        """What a refiner says of itself."""
+        if refiner is None:
+            return None
+        about = refiner.describe()
+        return cls(refiner.name, str(about.get("version", "")), str(about.get("bundle_hash", "")))
+
+
+@dataclass(frozen=True)
 class Ledger:
     """Everything small: undo and redo put back whole ledgers.
 
-    `written`: how many voxels of each label each source ("model", "brush", "operation") wrote or erased.
+    `written`: how many voxels of each label each source ("model", "brush", "operation", or "mask" for one that was
+    given as a start) wrote or erased. `models`: those that had a hand in what there is now, in their order.
     """
 
     labels: LabelMap
     works: Mapping[int, LabelWork] = field(default_factory=lambda: MappingProxyType({}))
     written: Mapping[int, Mapping[str, int]] = field(default_factory=lambda: MappingProxyType({}))
+    models: tuple[ModelUsed, ...] = ()
 
     @property
     def open_label(self) -> int | None:
@@ -155,7 +176,11 @@ class Ledger:
 
     def with_work(self, value: int, work: LabelWork) -> Ledger:
         """With other work for one label."""
-        return Ledger(self.labels, MappingProxyType({**self.works, value: work}), self.written)
+        return replace(self, works=MappingProxyType({**self.works, value: work}))
+
+    def with_model(self, model: ModelUsed | None) -> Ledger:
+        """With one more model, unless it is known or None."""
+        return self if model is None or model in self.models else replace(self, models=(*self.models, model))
 
     def with_written(self, value: int, source: Source, voxels: int) -> Ledger:
         """With more voxels of a label written by `source`."""
@@ -163,17 +188,17 @@ class Ledger:
             return self
         before = self.written.get(value, {})
         of_label = MappingProxyType({**before, source: before.get(source, 0) + voxels})
-        return Ledger(self.labels, self.works, MappingProxyType({**self.written, value: of_label}))
+        return replace(self, written=MappingProxyType({**self.written, value: of_label}))
 
     def without(self, value: int) -> Ledger:
         """With one label less, and nothing that was known of it."""
         works = MappingProxyType({v: work for v, work in self.works.items() if v != value})
         written = MappingProxyType({v: counts for v, counts in self.written.items() if v != value})
-        return Ledger(self.labels.without(value), works, written)
+        return replace(self, labels=self.labels.without(value), works=works, written=written)
 
     def with_labels(self, labels: LabelMap) -> Ledger:
         """With another label table."""
-        return Ledger(labels, self.works, self.written)
+        return replace(self, labels=labels)
 
 
 def _contradicts(click: Click, box: Box, inside: npt.NDArray[np.bool_]) -> bool:

@@ -194,11 +194,11 @@ def start_from(start: Start) -> Run:
         delta = BoxDelta.encode(box.start, snapshot.percent[box.slices], after)
         inside = Box.around_mask(after > MASK_THRESHOLD)
         work = snapshot.work.with_turn(
-            OpenTurn("start", (), delta),
+            OpenTurn("start", (), delta, by_model=start.model is not None),
             background=background,
             start_box=None if inside is None else inside.shifted(box.start),
         )
-        return Outcome(f"{start.name}, {snapshot.label_name}", delta, work, counted(delta))
+        return Outcome(f"{start.name}, {snapshot.label_name}", delta, work, counted(delta), model=start.model)
 
     return run
 

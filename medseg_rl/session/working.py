@@ -112,6 +112,15 @@ def box_in_file_order(box: Box, order: AxisOrder, working_shape: Index) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
+def box_in_working_order(box: Box, order: AxisOrder, file_shape: Index) -> Box:
+    """A box of the file's voxels as the box of the same voxels in working order."""
+    start, stop = [0, 0, 0], [0, 0, 0]
+    for axis, (file_axis, flipped) in enumerate(zip(order.permutation, order.flipped, strict=True)):
+        a, b, n = box.start[file_axis], box.stop[file_axis], file_shape[file_axis]
+        start[axis], stop[axis] = (n - b, n - a) if flipped else (a, b)
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
 def index_in_file_order(index: Index, order: AxisOrder, working_shape: Index) -> Index:
     """A voxel index in working order as that of the same voxel in file order."""
     one = Box(index, (index[0] + 1, index[1] + 1, index[2] + 1))

@@ -831,6 +831,7 @@ def test_the_box_of_a_proposal_is_that_of_what_it_changed_in_file_order():
     session.click_voxels([Click(CENTRE, OBJECT)])
     changed = Box.around_mask(session.mask)
     assert session.proposal_box.intersection(changed) == changed
+    assert session.mask_box == changed
     assert np.array_equal(session.percent_in(changed, 1), session.percent_in(changed))
     assert not (session.percent_in(changed, session.add_label()) > 50).any()
     session.accept()

@@ -17,7 +17,7 @@ from medseg_rl.labels import LabelMap
 from medseg_rl.session import PlaceVoxelClicks, SegmentationSession, StaleDeltaError
 from medseg_rl.session.requests import do_again
 from medseg_rl.session.suggestions import uncertainty
-from medseg_rl.volume import Volume
+from medseg_rl.volume import Box, Volume
 
 OBJECT, BACKGROUND = ClickLabel.FOREGROUND, ClickLabel.BACKGROUND
 SHAPE = (32, 30, 28)
@@ -266,7 +266,7 @@ def test_a_command_is_an_entry_of_its_name_and_replayed_when_a_click_is_deleted(
     grown = session.mask
     assert grown.sum() > before
     assert session.history.undo_names[0].startswith("Grow, Label 1, +")
-    assert (events[0].action, events[0].parameters) == ("command", {"command": "grow"})
+    assert (events[0].action, events[0].parameters) == ("command", {"command": "grow", "edit_radius_mm": None})
     session.click_voxels([Click((2, 2, 2), BACKGROUND)])
     session.delete_click(1)
     assert np.array_equal(session.mask, grown)
@@ -292,3 +292,18 @@ def test_preparing_a_command_loads_no_model():
     session = SegmentationSession(Volume(array, AFFINE), load)
     session.prepare(PlaceVoxelClicks((Click(CENTRE, OBJECT),)))
     session.prepare_candidates(4)
+
+
+def test_a_limit_bounds_what_the_model_changes_and_is_done_again_with_the_click():
+    events = []
+    session = started(observers=[events.append])
+    session.limit = Box((0, 0, 0), (18, 30, 28))
+    session.config = replace(session.config, edit_radius_mm=25.0)
+    session.click_voxels([Click(CENTRE, OBJECT)])
+    assert session.mask[16].any()
+    assert not session.mask[18:].any()
+    again = started()
+    assert do_again(again, events[0].action, events[0].parameters)
+    assert np.array_equal(again.mask, session.mask)
+    assert again.limit is None
+    assert again.config.edit_radius_mm != 25.0
