@@ -30,7 +30,6 @@ PRESETS: dict[str, Settings] = {
         "training": {
             "network": "iso",
             "adjustments": (-40, -20, -10, 10, 20, 40),
-            "new_click_weight": 0.0,
             "steps_choices": (1,),
             "max_interactions": 5,
             "one_click_share": 0.0,
@@ -41,7 +40,7 @@ PRESETS: dict[str, Settings] = {
         },
     },
     # For small regions such as the hippocampus, on two cores in at most an hour.
-    "small": {"training": {"updates": 800, "validate_every": 200}},
+    "small": {"training": {"updates": 2400, "validate_every": 300}},
 }
 
 

@@ -34,6 +34,8 @@ class RefinementRequest:
     how often they agree with the click before it writes the labels; between steps they are hard either way.
     `seed`: draw the decisions with it instead of taking the best ones; a refiner that has nothing to draw ignores it.
     `started_from`: the state before the interaction where this request goes on after a stroke into it; None: `percent`.
+    `before_clicks`: the state before any of these clicks, so that what was made of one is no evidence at the next;
+    None: the same as before the interaction.
     """
 
     image: npt.NDArray[np.float32]
@@ -47,6 +49,7 @@ class RefinementRequest:
     hard_clicks: bool = True
     seed: int | None = None
     started_from: Percent | None = None
+    before_clicks: Percent | None = None
 
 
 def never_cancelled() -> bool:

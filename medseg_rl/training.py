@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,10 @@ class TrainingConfig:
     """Everything that shapes a run. The defaults are the product's; `updates` sets its length.
 
     `policy`: "adjustment" (voxel agents), "twin_a" or "twin_b" (supervised controls). `steps_choices`: refinement
-    steps of an interaction, one drawn an update. `max_interactions`: an episode ends after 1..that many.
-    `one_click_share` of the interactions bring one click, the others 2..`max_clicks`; a first interaction on a mask
-    brings none with `zero_click_share`. `new_click_weight`: voxels beside this interaction's clicks count up to
-    1 + that much. `bootstrap`: the critic stands for the return after the last step of an update. `reach`: how far
+    steps of an interaction, one drawn an update. `max_interactions`: an episode ends after 1..that many, more often
+    early. `one_click_share` of the interactions bring one click, the others 2..`max_clicks`; a first interaction on a
+    mask brings none with `zero_click_share`. `window`: how many voxels of a region the network is shown, around the
+    newest click. `bootstrap`: the critic stands for the return after the last step of an update. `locality`: how far
     from its voxel a click is heard, see `ActorCritic` (0: everywhere). `adjustments`: finer than the published.
     `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
     """
@@ -51,17 +52,17 @@ class TrainingConfig:
     scenes: SceneConfig = field(default_factory=SceneConfig)
     hints: HintConfig = field(default_factory=HintConfig)
     updates: int = 2000
-    batch: int = 8
-    pool: int = 24
+    batch: int = 16
+    pool: int = 48
     interactions_per_update: int = 1
     steps_choices: tuple[int, ...] = (2, 3, 3)
     max_interactions: int = 20
     one_click_share: float = 0.75
     max_clicks: int = 5
     zero_click_share: float = 0.1
-    new_click_weight: float = 10.0
+    window: tuple[int, int, int] = (24, 28, 24)
     bootstrap: bool = False
-    reach: float = 2.0
+    locality: float = 4.0
     commands: int = 0
     generation: int = 50
     validate_every: int = 200
@@ -102,7 +103,7 @@ def train(
     torch.manual_seed(config.seed)
     policy = build_policy(config.policy, config.adjustments)
     network = build_network(config.network, actions=policy.outputs, commands=config.commands)
-    network.reach.fill_(config.reach)
+    network.locality.fill_(config.locality)
     precision = _precision(config.precision)
     spacing = cases[0].spacing
     learner = Learner(network, policy, config.learner, precision=precision)
@@ -123,9 +124,9 @@ def train(
                     interactions=config.interactions_per_update,
                     steps=pool.draw_steps(),
                     generator=generator,
-                    forward=lambda net, observation: run_network(net, observation, precision, spacing=spacing),
+                    forward=partial(run_network, precision=precision, spacing=spacing),
+                    window=config.window,
                     bootstrap=config.bootstrap,
-                    new_click_weight=config.new_click_weight,
                 )
                 logged = learner.update(rollout, progress=update / config.updates, spacing=spacing)
                 logged["seconds"] = time.perf_counter() - started
@@ -173,7 +174,7 @@ class EpisodePool:
 
     def _fresh(self) -> tuple[Episode, int]:
         scene = draw_scene(self._cases, self._config.scenes, self._rng)
-        budget = int(self._rng.integers(1, self._config.max_interactions + 1))
+        budget = 1 + int(self._config.max_interactions * self._rng.random() ** 2)  # the first clicks decide most
         return Episode(scene, hints=self._config.hints), budget
 
 

@@ -38,16 +38,18 @@ class SceneConfig:
 
     What `automatic_share` and `corrupted_share` leave of 1 starts empty. `class_ratio_cap` 1 means no class balance,
     so that 0.5 stays the best threshold. `reader_share` of the scenes get a reference whose contour another reader
-    might have drawn: displaced smoothly by about `reader_mm`.
+    might have drawn: displaced smoothly by about `reader_mm`. `warp_share` of them are
+    rotated and scaled; the others keep the file's own voxels, unblurred, as the product sees them.
     """
 
     automatic_share: float = 0.8
     corrupted_share: float = 0.0
-    reader_share: float = 0.5
+    reader_share: float = 0.05
     reader_mm: float = 1.0
     reader_smoothness_mm: float = 6.0
-    crop_voxels: tuple[int, int, int] = (24, 32, 24)
+    crop_voxels: tuple[int, int, int] = (40, 56, 40)
     flip_axes: tuple[int, ...] = (0, 1, 2)
+    warp_share: float = 0.2
     rotation_degrees: float = 10.0
     scale: float = 0.1
     intensity: float = 0.1
@@ -96,9 +98,11 @@ def _moved(
     room = np.asarray(case.image.shape) - shape
     aim = inside[int(rng.integers(len(inside)))] if len(inside) and room.any() else np.asarray(case.image.shape) // 2
     corner = np.clip(aim - shape // 2, 0, room)
-    matrix = _rotation(np.radians(config.rotation_degrees) * rng.uniform(-1, 1, 3))
-    matrix = matrix * (1 + config.scale * rng.uniform(-1, 1))
-    centre = (shape - 1) / 2
+    matrix = np.eye(3)
+    if rng.random() < config.warp_share:
+        matrix = _rotation(np.radians(config.rotation_degrees) * rng.uniform(-1, 1, 3))
+        matrix = matrix * (1 + config.scale * rng.uniform(-1, 1))
+    centre = (shape - 1) // 2
     grid = np.indices(tuple(shape)).reshape(3, -1) - centre[:, None]
     points = (matrix @ (grid * spacing[:, None])) / spacing[:, None] + (centre + corner)[:, None]
     image = _sample(case.image, points, shape)

@@ -43,20 +43,26 @@ def fast_precision() -> Precision:
 def run_network(
     network: ActorCritic,
     observation: Tensor,
-    precision: Precision,
     *,
+    precision: Precision,
     spacing: Sequence[float],
     command: Tensor | None = None,
-) -> Heads:
-    """Forward pass, channels last, in that precision; heads are float32. `spacing`: mm along x, y, z."""
+    features: Tensor | None = None,
+) -> tuple[Tensor | None, Heads]:
+    """Forward pass, channels last, in that precision; heads are float32. `spacing`: mm along x, y, z.
+
+    Beside the heads: features to hand in again at the next step of the same interaction, None if that may not be.
+    """
     thin = max(range(3), key=lambda axis: (spacing[axis], axis)) if network.planar else 2
     context: AbstractContextManager[object] = nullcontext()
     if precision == "bf16":
         context = torch.autocast(observation.device.type, torch.bfloat16)
     with context:
         turned = observation.transpose(thin - 3, -1).contiguous(memory_format=torch.channels_last_3d)
-        heads: Heads = network(turned, command)
-    return Heads(*(None if head is None else head.transpose(thin - 3, -1) for head in heads))  # type: ignore[arg-type]
+        features = network.features(turned, command) if features is None else features
+        heads = network.heads(features, turned)
+    turned_back = Heads(*(None if head is None else head.transpose(thin - 3, -1) for head in heads))  # type: ignore[arg-type]
+    return features if network.belief else None, turned_back
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class LearnerConfig:
     value_coef: float = 0.1
     entropy_coef: float = 2e-4  # gains are of the order of 0.01 nats a step: more would reward noise alone
     entropy_coef_end: float = 2e-5
-    learning_rate: float = 7e-4
+    learning_rate: float = 1e-3
     warmup_updates: int = 30
     averaging: float = 0.99
     poly_power: float = 0.9
@@ -126,10 +132,18 @@ class Learner:
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         sums = dict.fromkeys(("loss", "policy_loss", "value_loss", "entropy"), 0.0)
-        for step, transition in enumerate(rollout.transitions):
-            heads = run_network(self.network, transition.observation, self.precision, spacing=spacing)
+        steps = list(enumerate(rollout.transitions))
+        features, total = None, None
+        for step, transition in steps:
+            features, heads = run_network(
+                self.network, transition.observation, precision=self.precision, spacing=spacing, features=features
+            )
             terms = self._loss(heads, transition, rollout.reference, returns[step], futures[step], coefficients)
-            (terms.total / len(rollout.transitions)).backward()
+            total = terms.total if total is None else total + terms.total
+            following = steps[step + 1][1] if step + 1 < len(steps) else None
+            if features is None or following is None or following.interaction != transition.interaction:
+                (total / len(steps)).backward()
+                features, total = None, None
             for name, term in zip(sums, terms, strict=True):
                 sums[name] += float(term.detach()) / len(rollout.transitions)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)

@@ -16,14 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg_rl.environment.click_relations import CLICK_RELATIONS
 from medseg_rl.refiner import LOWEST
 
 SLOPE = 0.01  # of LeakyReLU
 PUBLISHED_CHANNELS = ("image", "probability", "foreground_hints", "background_hints")
-NEW_HINTS = ("new_foreground_hints", "new_background_hints")
-PRODUCT_CHANNELS = (*PUBLISHED_CHANNELS, *NEW_HINTS, "click_belief")
+PRODUCT_CHANNELS = ("image", *CLICK_RELATIONS, "probability")
 ADJUSTMENTS = 6
 LARGEST_RETURN = -math.log(LOWEST / 100)  # returns telescope into cross-entropies of states, none above 4.6 nats
+MASK_ODDS, START_ODDS = 2.5, 0.75  # log-odds for 5 mm inside the mask, share of the start's own
 PLANE, CUBE = (3, 3, 1), (3, 3, 3)
 
 
@@ -47,13 +48,14 @@ class ActorCritic(nn.Module):
     `channels` names the observation's channels in order. `commands` > 0 adds an embedding of that many commands to the
     features; command 0 (none) is and stays the zero vector.
 
-    With `belief` the policy head says one thing more: by how much the log-odds of the click belief are off. `reach`
-    > 0, a buffer, lets a click speak for its surroundings only: what the policy head says is multiplied by
-    min(1, reach * hint of this interaction's clicks), except where there is no mask yet or no new click. Zero as built:
-    everywhere.
+    With `belief` the trunk looks once an interaction, without the live probability, which only policy and value are
+    given, and a third head says, in the frame of the click, by how much the log-odds are off that the start and the
+    mask of before suggest. That belief does not hear the live probability: it is what it has said before. `locality`
+    > 0, a buffer, lets a click speak for its surroundings only: beyond (1 - 1 / locality) * 12 mm the belief fades to
+    the live probability, except where there is no mask yet or no click. Zero as built: everywhere.
     """
 
-    reach: Tensor
+    locality: Tensor
     planar = False  # whether it treats the last axis as the thin one
 
     def __init__(
@@ -72,9 +74,10 @@ class ActorCritic(nn.Module):
         self.belief = belief
         self.trunk = trunk
         self.command = nn.Embedding(commands, width, padding_idx=0) if commands else None
-        self.register_buffer("reach", torch.zeros(()))
-        self.policy_head = _head(width, actions + belief, dropout)
-        self.value_head = _head(width, 2, 0.0)
+        self.register_buffer("locality", torch.zeros(()))
+        self.policy_head = _head(width + belief, actions, dropout)
+        self.belief_head = _head(width, 1, dropout) if belief else None
+        self.value_head = _head(width + belief, 2, 0.0)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")
@@ -84,38 +87,46 @@ class ActorCritic(nn.Module):
             if isinstance(module, ResidualBlocks):  # without a norm layer, sums of branches would grow with the depth
                 for weight in module.parameters():
                     weight.data /= len(module.blocks)
-        for head in (self.policy_head, self.value_head):
+        for head in filter(None, (self.policy_head, self.belief_head, self.value_head)):
             last = head[-1]
             assert isinstance(last, nn.Conv3d)
             nn.init.normal_(last.weight, std=0.01)  # starts undecided, so exploration is wide
 
     def forward(self, observation: Tensor, command: Tensor | None = None) -> Heads:
         """Observation (batch, channels, x, y, z) and command index (batch,) to heads."""
-        features = self.trunk(observation)
+        return self.heads(self.features(observation, command), observation)
+
+    def features(self, observation: Tensor, command: Tensor | None = None) -> Tensor:
+        """(batch, width, x, y, z). With `belief` it is the same for all steps of an interaction."""
+        features: Tensor = self.trunk(observation[:, :-1] if self.belief else observation)
         if self.command is not None and command is not None:
             features = features + self.command(command)[:, :, None, None, None].to(features.dtype)
-        said = self.policy_head(features).float()
-        values = LARGEST_RETURN * torch.tanh(self.value_head(features).float() / LARGEST_RETURN)
-        if not self.belief:
-            return Heads(said, values[:, 0], values[:, 1])
-        probability = observation[:, self.channels.index("probability")].float()
-        hearing = self._hearing(observation, probability)
-        said = said * hearing[:, None]
-        found = observation[:, self.channels.index("click_belief")].float()
-        belief = torch.logit(found, eps=LOWEST / 100) + said[:, -1]
-        return Heads(said[:, :-1], values[:, 0], values[:, 1], belief, hearing)
+        return features
 
-    def _hearing(self, observation: Tensor, probability: Tensor) -> Tensor:
+    def heads(self, features: Tensor, observation: Tensor) -> Heads:
+        """What the network says, from its features and the live probability, the last channel of the observation."""
+        found = features
+        if self.belief:
+            features = torch.cat([features, observation[:, -1:].to(features.dtype)], 1)
+        logits = self.policy_head(features).float()
+        values = LARGEST_RETURN * torch.tanh(self.value_head(features).float() / LARGEST_RETURN)
+        if self.belief_head is None:
+            return Heads(logits, values[:, 0], values[:, 1])
+        hearing = self._hearing(observation)
+        seen = {name: observation[:, self.channels.index(name)].float() for name in self.channels}
+        prior = MASK_ODDS * seen["boundary"] + START_ODDS * seen["start"]
+        belief = seen["click_sign"] * (prior + self.belief_head(found)[:, 0].float())
+        live = torch.logit(seen["probability"], eps=LOWEST / 100)
+        return Heads(logits, values[:, 0], values[:, 1], torch.lerp(live, belief, hearing), hearing)
+
+    def _hearing(self, observation: Tensor) -> Tensor:
         """How far each voxel (batch, x, y, z) listens to the network, 0..1."""
-        if self.reach == 0:
-            return torch.ones_like(probability)
-        new_hints = torch.stack([observation[:, self.channels.index(name)].float() for name in NEW_HINTS]).amax(0)
-        local = (self.reach * new_hints).clamp(max=1.0)
-        clicked = (
-            observation[:, self.channels.index("foreground_hints")] == 1
-        )  # in the mask by force, whatever it holds
-        no_mask = ~((probability > 0.5) & ~clicked).flatten(1).any(1)
-        everywhere = no_mask | (new_hints.flatten(1).amax(1) == 0)
+        seen = {name: observation[:, self.channels.index(name)].float() for name in self.channels}
+        if self.locality == 0:
+            return torch.ones_like(seen["image"])
+        local = (self.locality * seen["click_nearness"]).clamp(max=1.0)
+        no_mask = (seen["click_sign"] * seen["boundary"]).flatten(1).amax(1) <= 0
+        everywhere = no_mask | (seen["click_nearness"].flatten(1).amax(1) == 0)
         return torch.where(everywhere[:, None, None, None], torch.ones_like(local), local)
 
 
@@ -267,11 +278,11 @@ def _small(channels: Sequence[str]) -> tuple[nn.Module, int]:
 
 
 def _two_scale(channels: Sequence[str]) -> tuple[nn.Module, int]:
-    return TwoScaleTrunk(len(channels), stem=8, width=32, out=16, dilations=(1, 2, 4, 2, 1)), 16
+    return TwoScaleTrunk(len(channels) - 1, stem=8, width=32, out=16, dilations=(1, 2, 4, 2, 1)), 16
 
 
 def _pyramid(channels: Sequence[str]) -> tuple[nn.Module, int]:
-    return PyramidTrunk(len(channels), widths=(8, 24, 48), out=16), 16
+    return PyramidTrunk(len(channels) - 1, widths=(16, 32, 64), out=16), 16
 
 
 _TRUNKS: dict[str, Callable[[Sequence[str]], tuple[nn.Module, int]]] = {

@@ -17,7 +17,6 @@ from medseg_rl.environment.rewards import gain_of_every_action
 from medseg_rl.refiner import HIGHEST, LOWEST
 
 SHARPNESS = 200.0  # logits per nat of expected gain: a needless move of 10 hundredths is drawn once in fifty
-STILLNESS = 8.0  # logits: a voxel that no click concerns moves once in 500 steps of a rollout
 TWIN_STEP = 0.4  # largest change of probability by twin B, as large as the agents' largest adjustment
 
 
@@ -71,11 +70,7 @@ class AdjustmentPolicy:
             gain_of_every_action(percent, torch.full_like(percent, truth, dtype=torch.bool), self.adjustments)
             for truth in (False, True)
         )
-        logits = heads.logits + SHARPNESS * (believed * inside + (1 - believed) * outside)
-        if 0 in self.adjustments:
-            still = self.adjustments.index(0)
-            logits[:, still] = logits[:, still] + STILLNESS * (1 - heads.hearing)
-        return logits
+        return heads.logits * heads.hearing[:, None] + SHARPNESS * (believed * inside + (1 - believed) * outside)
 
     def greedy(self, heads: Heads, percent: Tensor) -> Decision:
         """Most probable adjustment; ties to the smallest change."""

@@ -16,7 +16,8 @@ from medseg_rl.agent.draws import smooth_draw
 from medseg_rl.agent.learner import Precision, run_network
 from medseg_rl.agent.networks import ActorCritic, Heads
 from medseg_rl.agent.policy import Policy
-from medseg_rl.environment.observation import build_observation, click_belief, hint_channels
+from medseg_rl.environment.click_relations import click_relations
+from medseg_rl.environment.observation import build_observation, hint_channels
 from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.hints.maps import HintConfig, HintMaps
@@ -98,19 +99,23 @@ class VoxelAgentRefiner:
     def _reader(self, request: RefinementRequest) -> Callable[[Percent], Heads]:
         """What the network says of a state in the region of the request, under its clicks."""
         fresh = newest_per_voxel(request.clicks[len(request.clicks) - request.n_new_clicks :])
-        new_hints = HintMaps(request.image, request.spacing, self._hint_config)
-        for click in fresh:
-            new_hints.add(click)
-        begun = request.percent if request.started_from is None else request.started_from
-        belief = click_belief(begun, fresh, request.spacing)
-        hints = hint_channels(self._all_hints(request), new_hints, belief)
+        before = request.percent if request.started_from is None else request.started_from
+        start = before if request.before_clicks is None else request.before_clicks
+        all_hints = self._all_hints(request)
+        relations = click_relations(request.image, before, start, all_hints, fresh, request.spacing)
+        hints = hint_channels(all_hints, relations)
         device, network = self._device, self._network
         command = None if network.command is None else torch.tensor([request.command], device=device)
+        features: torch.Tensor | None = None  # of an earlier step, where they may serve again
 
         def read(percent: Percent) -> Heads:
+            nonlocal features
             observation = build_observation(network.channels, image=request.image, percent=percent, hints=hints)
             seen = torch.from_numpy(observation[None]).to(device)
-            return run_network(network, seen, self._precision, spacing=request.spacing, command=command)
+            features, heads = run_network(
+                network, seen, precision=self._precision, spacing=request.spacing, command=command, features=features
+            )
+            return heads
 
         return read
 

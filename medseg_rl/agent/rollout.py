@@ -16,6 +16,9 @@ from medseg_rl.agent.networks import ActorCritic, Heads
 from medseg_rl.agent.policy import Policy
 from medseg_rl.environment.episode import Episode
 from medseg_rl.hints.clicks import Click
+from medseg_rl.volume import Box
+
+UNHEARD = 0.02  # weight of voxels that no new click concerns
 
 ClickSource = Callable[[Episode], Sequence[Click]]
 
@@ -32,6 +35,7 @@ class Transition:
     after: Tensor
     actions: Tensor
     weights: Tensor
+    interaction: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,41 +56,50 @@ def collect_rollout(
     interactions: int,
     steps: int,
     generator: torch.Generator,
-    forward: Callable[[ActorCritic, Tensor], Heads],
+    forward: Callable[..., tuple[Tensor | None, Heads]],
+    window: tuple[int, int, int],
     bootstrap: bool = False,
-    new_click_weight: float = 0.0,
 ) -> Rollout:
     """Advances every episode by `interactions` of `steps` each: observe, act, step, store.
 
     Scenes of different shapes are padded with zeros at their far ends, where their weight is zero.
-    `new_click_weight` c multiplies weights by 1 + c * (hint of this interaction's clicks).
+    `window`: how much of a region, in voxels, the network is shown of it, around the newest click.
     """
-    shape = np.max([episode.percent.shape for episode in episodes], axis=0)
-    scene_weights = _stack([e.scene.weights for e in episodes], shape)
     transitions: list[Transition] = []
+    boxes: list[Box] = []
     with torch.no_grad():
-        for _ in range(interactions):
+        for interaction in range(interactions):
             for episode in episodes:
                 episode.interact(clicks(episode))
-            free = ~_stack([e.fixed_voxels for e in episodes], shape)
-            weights = scene_weights * free
-            if new_click_weight:
-                near = ("new_foreground_hints", "new_background_hints")
-                hints = _stack([e.observation(near).max(0) for e in episodes], shape)
-                weights = weights * (1 + new_click_weight * hints)
+            boxes = boxes or [_window(episode, window) for episode in episodes]
+            weights = _seen(boxes, [e.scene.weights for e in episodes]) * ~_seen(
+                boxes, [e.fixed_voxels for e in episodes]
+            )
+            features = None
             for _ in range(steps):
-                observation = _stack([e.observation(network.channels) for e in episodes], shape)
-                before = _stack([e.percent for e in episodes], shape)
-                heads = forward(network, observation)
+                observation = _seen(boxes, [e.observation(network.channels) for e in episodes])
+                before = _seen(boxes, [e.percent for e in episodes])
+                features, heads = forward(network, observation, features=features)
+                heard = weights if heads.hearing is None else weights * heads.hearing.clamp_min(UNHEARD)
                 decision = policy.sample(heads, before, generator)
-                for episode, percent in zip(episodes, decision.percent, strict=True):
-                    episode.step(percent[tuple(slice(n) for n in episode.percent.shape)].numpy())
-                after = _stack([e.percent for e in episodes], shape)
-                transitions.append(Transition(observation, before, after, decision.actions.to(torch.uint8), weights))
+                for episode, box, percent in zip(episodes, boxes, decision.percent, strict=True):
+                    wanted = episode.percent.copy()
+                    wanted[box.slices] = percent[tuple(slice(n) for n in box.shape)].numpy()
+                    episode.step(wanted)
+                after = _seen(boxes, [e.percent for e in episodes])
+                actions = decision.actions.to(torch.uint8)
+                transitions.append(Transition(observation, before, after, actions, heard, interaction))
         value = None
         if bootstrap:
-            value = forward(network, _stack([e.observation(network.channels) for e in episodes], shape)).value
-    return Rollout(transitions, _stack([e.scene.reference for e in episodes], shape), value)
+            value = forward(network, _seen(boxes, [e.observation(network.channels) for e in episodes]))[1].value
+        reference = _seen(boxes, [e.scene.reference for e in episodes])
+    return Rollout(transitions, reference, value)
+
+
+def _seen(boxes: Sequence[Box], arrays: Sequence[np.ndarray]) -> Tensor:
+    """What lies in the boxes of arrays (..., x, y, z), as one tensor; zero beyond the extent of each."""
+    shape = np.max([box.shape for box in boxes], axis=0)
+    return _stack([array[(..., *box.slices)] for array, box in zip(arrays, boxes, strict=True)], shape)
 
 
 def _stack(arrays: Sequence[np.ndarray], shape: np.ndarray) -> Tensor:
@@ -95,3 +108,15 @@ def _stack(arrays: Sequence[np.ndarray], shape: np.ndarray) -> Tensor:
     for target, array in zip(out, arrays, strict=True):
         target[(..., *(slice(n) for n in array.shape[-3:]))] = array
     return torch.from_numpy(out)
+
+
+def _window(episode: Episode, voxels: tuple[int, int, int]) -> Box:
+    """The part of a region that the network is shown: around the newest click, else around the mask."""
+    shape = episode.percent.shape
+    looked_at = Box.around_mask(episode.mask) or Box.whole(shape)
+    if episode.new_clicks:
+        looked_at = Box.around_indices([episode.new_clicks[-1].index])
+    centre = [(a + b) // 2 for a, b in zip(looked_at.start, looked_at.stop, strict=True)]
+    start = [max(0, min(c - n // 2, size - n)) for c, n, size in zip(centre, voxels, shape, strict=True)]
+    stop = [min(a + n, size) for a, n, size in zip(start, voxels, shape, strict=True)]
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))

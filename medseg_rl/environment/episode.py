@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medseg_rl.environment.observation import build_observation, click_belief, hint_channels
+from medseg_rl.environment.click_relations import click_relations
+from medseg_rl.environment.observation import build_observation, hint_channels
 from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.hints.maps import HintConfig, HintMaps
 from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent
@@ -36,7 +37,7 @@ class Scene:
 
 
 class Episode:
-    """Live state of a scene: `percent`, `clicks`, and the hint maps of all and of this interaction's clicks."""
+    """Live state of a scene: `percent`, `clicks`, and what they say of every voxel."""
 
     def __init__(self, scene: Scene, *, hints: HintConfig) -> None:
         self.scene = scene
@@ -44,10 +45,8 @@ class Episode:
         self.clicks: tuple[Click, ...] = ()
         self.new_clicks: tuple[Click, ...] = ()
         self.interactions = 0
-        self._hint_config = hints
         self._hints = HintMaps(scene.image, scene.spacing, hints)
-        self._new_hints = HintMaps(scene.image, scene.spacing, hints)
-        self._belief = click_belief(self.percent, (), scene.spacing)
+        self._relations = self._related()
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -69,16 +68,14 @@ class Episode:
         self.new_clicks = newest_per_voxel(new_clicks)
         self.clicks = newest_per_voxel((*self.clicks, *new_clicks))
         self.interactions += 1
-        self._belief = click_belief(self.percent, self.new_clicks, self.scene.spacing)
-        self._new_hints = HintMaps(self.scene.image, self.scene.spacing, self._hint_config)
         for click in self.new_clicks:
-            self._new_hints.add(click)
             self._hints.add(click)
+        self._relations = self._related()
         self._enforce()
 
     def observation(self, channels: Sequence[str]) -> npt.NDArray[np.float32]:
         """What the agents see, (channels, x, y, z) float32."""
-        hints = hint_channels(self._hints, self._new_hints, self._belief)
+        hints = hint_channels(self._hints, self._relations)
         return build_observation(channels, image=self.scene.image, percent=self.percent, hints=hints)
 
     def step(self, percent: Percent) -> None:
@@ -87,6 +84,10 @@ class Episode:
             percent = np.where(self.scene.held_voxels, self.percent, percent)
         self.percent = percent.astype(np.uint8)
         self._enforce()
+
+    def _related(self) -> dict[str, npt.NDArray[np.float32]]:
+        scene = self.scene
+        return click_relations(scene.image, self.percent, scene.start, self._hints, self.new_clicks, scene.spacing)
 
     def _enforce(self) -> None:
         for click in self.clicks:

@@ -210,6 +210,9 @@ ROBOTS: dict[str, Callable[[], Robot]] = {
 }
 
 
+CAREFUL_VOLUME, CAREFUL_DEPTH = 3.0, 16.0  # exponents of a user who aims at the middle of the largest error
+
+
 def training_clicks(
     reference: Mask,
     mask: Mask,
@@ -222,11 +225,14 @@ def training_clicks(
     jitter_share: float = 0.2,
     jitter_voxels: float = 2.0,
     wrong_share: float = 0.02,
+    careful_share: float = 0.7,
 ) -> list[Click]:
     """At most `n` clicks as a varied user gives them; arguments as in `Robot.next_clicks`.
 
     Region drawn in proportion to its volume, voxel by depth^a with a drawn from `exponents`. A `jitter_share` of the
-    clicks then moves by at most `jitter_voxels`, label kept; a `wrong_share` has the wrong label.
+    clicks then moves by at most `jitter_voxels`, label kept; a `wrong_share` has the wrong label. In a `careful_share`
+    of the turns the user aims at what matters most, near the middle of a large region (volume^3, depth^16), and does
+    not err: only such clicks tell how large the error around them may be.
     """
     kinds = [
         Components.of(reference & ~mask, ClickLabel.FOREGROUND),
@@ -235,8 +241,9 @@ def training_clicks(
     weights = np.concatenate([c.volumes for c in kinds]).astype(np.float64)
     regions: dict[int, Region] = {}
     given: list[Click] = []
+    careful = rng.random() < careful_share
     while len(given) < n and weights.sum() > 0:
-        drawn = _weighted(weights, rng)
+        drawn = _weighted(weights**CAREFUL_VOLUME if careful else weights, rng)
         if drawn not in regions:
             missed = len(kinds[0].volumes)
             regions[drawn] = (
@@ -247,7 +254,12 @@ def training_clicks(
         if depth.max() <= 0:
             weights[drawn] = 0.0
             continue
-        click = Click(in_volume(_drawn(depth, rng.choice(exponents), rng), region.box), region.label)
+        click = Click(
+            in_volume(_drawn(depth, 16.0 if careful else rng.choice(exponents), rng), region.box), region.label
+        )
+        if careful:
+            given.append(click)
+            continue
         if rng.random() < jitter_share:
             click = _moved(click, reference.shape, (*clicks, *given), nearest=1, farthest=jitter_voxels, rng=rng)
         given.append(_flipped(click) if rng.random() < wrong_share else click)

@@ -58,7 +58,7 @@ def _refine_coarse(
 
     def run(asked: RefinementRequest, cancel: Callable[[], bool], show: Preview) -> Percent:
         before = percent_to_level(level, asked.percent)
-        begun = asked.started_from
+        begun, start = asked.started_from, asked.before_clicks
         coarse_request = replace(
             asked,
             image=to_level(level, asked.image),
@@ -69,6 +69,7 @@ def _refine_coarse(
             held_voxels=None if asked.held_voxels is None else held_to_level(level, asked.held_voxels),
             hard_clicks=True,
             started_from=None if begun is None else percent_to_level(level, begun),
+            before_clicks=None if start is None else percent_to_level(level, start),
         )
 
         def back(coarse: Percent) -> Percent:
@@ -125,6 +126,7 @@ def _refine_tiles(
             coarse,
             image=np.ascontiguousarray(coarse.image[box.slices]),
             percent=np.ascontiguousarray(coarse.percent[box.slices]),
+            before_clicks=None if coarse.before_clicks is None else coarse.before_clicks[box.slices],
             clicks=clicks_inside(coarse.clicks, box),
             n_new_clicks=sum(box.contains(click.index) for click in new_clicks),
             held_voxels=None if coarse.held_voxels is None else coarse.held_voxels[box.slices],

@@ -31,6 +31,7 @@ from medseg_rl.volume import Box, Index, Spacing
 Mask = npt.NDArray[np.bool_]
 ReadImage = Callable[[Box], npt.NDArray[np.float32]]
 ReadLocks = Callable[[Box], Mask | None]
+ReadPercent = Callable[[Box], Percent]
 
 UNTOUCHED = 0  # no percent has this value: it stands for the background of the start
 
@@ -46,7 +47,8 @@ class TurnInput:
     `background`. Only what `reach` of the turn covers must be filled. `image`: gives the normalised image of a box.
     `locked`: gives True at the voxels of a box that belong to locked labels, or None. `clicks`: one for each voxel,
     oldest first, the last `n_new` are this turn's. `mask_box`: tight box of percent > 50. `start_box`: that of the
-    start. `asked`: refine although there is no new click.
+    start. `asked`: refine although there is no new click. `before_clicks`: gives the state of a box before any click
+    of the open proposal, stored as `percent` is; None: the state itself.
     """
 
     image: ReadImage
@@ -59,6 +61,7 @@ class TurnInput:
     mask_box: Box | None
     start_box: Box | None = None
     asked: bool = False
+    before_clicks: ReadPercent | None = None
 
     @property
     def shape(self) -> Index:
@@ -234,6 +237,7 @@ def _refine(
         steps=config.steps,
         command=config.command,
         hard_clicks=False,
+        before_clicks=None if turn.before_clicks is None else filled(turn.before_clicks(work.box), turn.background),
     )
 
     def preview(percent: Percent) -> None:

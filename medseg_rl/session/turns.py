@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -103,7 +105,23 @@ def turn_input(
         mask_box=extent.box,
         start_box=work.start_box,
         asked=asked,
+        before_clicks=before_clicks(snapshot.percent, work),
     )
+
+
+def before_clicks(percent: Percent, work: LabelWork) -> Callable[[Box], Percent]:
+    """Tells what a box of `percent` held before the turns of the open proposal that came after its newest start."""
+    turns = list(itertools.takewhile(lambda turn: turn.kind != "start", reversed(work.turns)))
+    deltas = [turn.delta for turn in turns if turn.delta is not None]
+
+    def start(box: Box) -> Percent:
+        whole = union_of([box, *(delta.box for delta in deltas)]) or box
+        before = percent[whole.slices].copy()
+        for delta in deltas:
+            delta.revert(before, whole.start)
+        return before[box.shifted((-whole.start[0], -whole.start[1], -whole.start[2])).slices]
+
+    return start
 
 
 def delete_click(number: int) -> Run:

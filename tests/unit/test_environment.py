@@ -56,24 +56,41 @@ def test_held_voxels_are_never_changed():
     assert (episode.percent[2:] == 99).all()
 
 
+CHANNELS = ("foreground_hints", "background_hints", *PRODUCT_CHANNELS)
+
+
+def observed(episode):
+    return dict(zip(CHANNELS, episode.observation(CHANNELS), strict=True))
+
+
 def test_the_newest_click_on_a_voxel_wins_and_the_older_leaves_the_hints():
     episode = Episode(ball_scene(), hints=HINTS)
     episode.interact([Click((4, 4, 4), ClickLabel.FOREGROUND)])
     episode.interact([Click((4, 4, 4), ClickLabel.BACKGROUND)])
-    observation = dict(zip(PRODUCT_CHANNELS, episode.observation(PRODUCT_CHANNELS), strict=True))
+    observation = observed(episode)
     assert episode.percent[4, 4, 4] == 1
     assert not observation["foreground_hints"].any()
     assert observation["background_hints"][4, 4, 4] == 1
 
 
-def test_new_hints_show_this_interaction_alone_and_hints_show_all():
+def test_relations_speak_of_this_interaction_alone_and_hints_of_all():
     episode = Episode(ball_scene(), hints=HINTS)
     episode.interact([Click((4, 4, 4), ClickLabel.FOREGROUND)])
     episode.interact([Click((1, 1, 1), ClickLabel.FOREGROUND)])
-    observation = dict(zip(PRODUCT_CHANNELS, episode.observation(PRODUCT_CHANNELS), strict=True))
-    assert observation["foreground_hints"][4, 4, 4] == observation["foreground_hints"][1, 1, 1] == 1
-    assert observation["new_foreground_hints"][4, 4, 4] < 1
-    assert not observation["new_background_hints"].any()
+    observation = observed(episode)
+    assert observation["same_hints"][4, 4, 4] == observation["same_hints"][1, 1, 1] == 1
+    assert observation["click_nearness"][1, 1, 1] == 1
+    assert observation["click_nearness"][4, 4, 4] == pytest.approx(1 - 27**0.5 / 12)
+    assert not observation["opposite_hints"].any()
+
+
+def test_an_observation_keeps_the_start_whatever_the_agents_made_of_it():
+    episode = Episode(ball_scene(), hints=HINTS)
+    before = observed(episode)["start"].copy()
+    episode.interact([Click((4, 4, 4), ClickLabel.FOREGROUND)])
+    episode.step(np.full((8, 8, 8), 99, np.uint8))
+    assert np.array_equal(observed(episode)["start"], before)
+    assert not np.array_equal(observed(episode)["probability"], observed(episode)["start"])
 
 
 def test_an_observation_never_depends_on_the_reference():

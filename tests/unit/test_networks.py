@@ -67,41 +67,45 @@ def test_the_command_none_is_zero_and_stays_zero_under_training():
 
 def test_the_thin_axis_of_aniso_is_found_by_spacing_not_by_array_order():
     network, observation = build_network("aniso").eval(), torch.rand(1, 4, 9, 8, 7)
-    last = run_network(network, observation, "fp32", spacing=(1.0, 1.0, 5.0)).logits
-    first = run_network(network, observation.transpose(2, 4), "fp32", spacing=(5.0, 1.0, 1.0)).logits
+    last = run_network(network, observation, precision="fp32", spacing=(1.0, 1.0, 5.0))[1].logits
+    first = run_network(network, observation.transpose(2, 4), precision="fp32", spacing=(5.0, 1.0, 1.0))[1].logits
     assert torch.allclose(first.transpose(2, 4), last, atol=1e-6)
-    wrong = run_network(network, observation.transpose(2, 4), "fp32", spacing=(1.0, 1.0, 5.0)).logits
+    wrong = run_network(network, observation.transpose(2, 4), precision="fp32", spacing=(1.0, 1.0, 5.0))[1].logits
     assert not torch.allclose(wrong.transpose(2, 4), last, atol=1e-4)
-
-
-def listening(reach: float, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Belief and greedy next state of a network far from undecided."""
-    torch.manual_seed(2)
-    network, policy = build_network("pyramid", actions=7), AdjustmentPolicy((*ADJUSTMENTS, 0))
-    network.reach.fill_(reach)
-    torch.nn.init.normal_(network.policy_head[-1].weight, std=10.0)
-    percent = (observation[:, PRODUCT_CHANNELS.index("probability")] * 100).round().to(torch.uint8)
-    heads = network(observation)
-    return heads.belief[0], policy.greedy(heads, percent).percent[0].float() / 100
-
-
-def observation_with(**channels: torch.Tensor | float) -> torch.Tensor:
-    observation = torch.rand(1, len(PRODUCT_CHANNELS), 8, 8, 8)
-    channels.setdefault("click_belief", channels["probability"])
-    for name in PRODUCT_CHANNELS[1:]:
-        observation[:, PRODUCT_CHANNELS.index(name)] = channels.get(name, 0.0)
-    return observation
 
 
 def some_state() -> torch.Tensor:
     return torch.randint(1, 100, (8, 8, 8), generator=torch.Generator().manual_seed(0)) / 100
 
 
+def observation_with(**channels: torch.Tensor | float) -> torch.Tensor:
+    """Noise for an image, a mask in the first half, an object click that is everywhere; but for what is given."""
+    torch.manual_seed(1)
+    boundary = torch.linspace(1, -1, 8)[:, None, None].expand(8, 8, 8)
+    given = {"image": torch.rand(8, 8, 8), "boundary": boundary, "click_sign": 1.0, "click_nearness": 1.0}
+    given |= {"probability": some_state(), **channels}
+    observation = torch.zeros(1, len(PRODUCT_CHANNELS), 8, 8, 8)
+    for name, value in given.items():
+        observation[:, PRODUCT_CHANNELS.index(name)] = value
+    return observation
+
+
+def listening(locality: float, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Belief and greedy next state of a network far from undecided."""
+    torch.manual_seed(2)
+    network, policy = build_network("pyramid", actions=7), AdjustmentPolicy((*ADJUSTMENTS, 0))
+    network.locality.fill_(locality)
+    torch.nn.init.normal_(network.belief_head[-1].weight, std=10.0)
+    percent = (observation[:, PRODUCT_CHANNELS.index("probability")] * 100).round().to(torch.uint8)
+    heads = network(observation)
+    return heads.belief[0], policy.greedy(heads, percent).percent[0].float() / 100
+
+
 def test_a_click_speaks_for_its_surroundings_and_the_rest_stands_still():
     near = torch.zeros(8, 8, 8)
     near[:3] = 1.0
-    seen = observation_with(probability=some_state(), new_foreground_hints=near)
-    (belief, state), (free_belief, _) = listening(2.0, seen), listening(0.0, seen)
+    seen = observation_with(click_nearness=near)
+    (belief, state), (free_belief, _) = listening(4.0, seen), listening(0.0, seen)
     assert torch.allclose(torch.sigmoid(belief[3:]), some_state()[3:], atol=1e-5)
     assert torch.allclose(state[3:], some_state()[3:])
     assert torch.equal(belief[:3], free_belief[:3])
@@ -109,16 +113,41 @@ def test_a_click_speaks_for_its_surroundings_and_the_rest_stands_still():
 
 
 def test_without_a_mask_or_without_a_new_click_the_network_decides_everywhere():
-    no_click = observation_with(probability=some_state())
-    assert torch.equal(listening(2.0, no_click)[0], listening(0.0, no_click)[0])
+    no_click = observation_with(click_nearness=0.0)
+    assert torch.equal(listening(4.0, no_click)[0], listening(0.0, no_click)[0])
     corner = torch.zeros(8, 8, 8).index_fill(0, torch.tensor(0), 1.0)
-    no_mask = observation_with(probability=0.01, new_foreground_hints=corner)
-    assert torch.equal(listening(2.0, no_mask)[0], listening(0.0, no_mask)[0])
+    no_mask = observation_with(boundary=-1.0, click_nearness=corner)
+    assert torch.equal(listening(4.0, no_mask)[0], listening(0.0, no_mask)[0])
 
 
-def test_an_untrained_agent_believes_the_state_it_finds_and_leaves_it():
-    network, policy = build_network("two_scale", actions=7), AdjustmentPolicy((*ADJUSTMENTS, 0))
-    torch.nn.init.zeros_(network.policy_head[-1].weight)
-    percent = (some_state() * 100).round().to(torch.uint8)[None]
-    heads = network(observation_with(probability=some_state()))
-    assert torch.equal(policy.greedy(heads, percent).percent, percent)
+def test_an_untrained_network_believes_the_start_and_the_mask_it_finds():
+    network = build_network("two_scale", actions=7)
+    torch.nn.init.zeros_(network.belief_head[-1].weight)
+    start = torch.linspace(-1, 1, 8).expand(8, 8, 8)
+    seen = observation_with(start=start)
+    boundary = seen[0, PRODUCT_CHANNELS.index("boundary")]
+    assert torch.allclose(network(seen).belief[0], 2.5 * boundary + 0.75 * start, atol=1e-5)
+
+
+def test_after_a_background_click_the_same_question_gives_the_opposite_answer():
+    for name in ("two_scale", "pyramid"):
+        network = build_network(name, actions=7)
+        torch.nn.init.normal_(network.belief_head[-1].weight, std=1.0)
+        asked = observation_with()
+        turned = asked.clone()
+        turned[:, PRODUCT_CHANNELS.index("click_sign")] = -1.0
+        features = network.features(asked)
+        object_click = network.heads(features, asked).belief
+        assert torch.allclose(network.heads(features, turned).belief, -object_click)
+
+
+def test_product_networks_look_once_an_interaction_whatever_the_live_probability():
+    network = build_network("pyramid")
+    one, other = observation_with(), observation_with(probability=0.5)
+    assert torch.equal(network.features(one), network.features(other))
+    features, heads = run_network(network, one, precision="fp32", spacing=(1.0, 1.0, 1.0))
+    again = run_network(network, other, precision="fp32", spacing=(1.0, 1.0, 1.0), features=features)[1]
+    assert torch.equal(again.logits, network(other).logits)
+    assert torch.equal(again.belief, heads.belief)  # within earshot of the click, which here is everywhere
+    assert not torch.equal(again.logits, heads.logits)
+    assert run_network(build_network("small"), one[:, :4], precision="fp32", spacing=(1.0, 1.0, 1.0))[0] is None

@@ -294,7 +294,7 @@ def test_training_clicks_choose_regions_by_volume():
     reference, mask = box(s, (1, 9), (1, 9), (1, 9)), box(s, (20, 28), (1, 9), (1, 5))  # 512 missed, 256 false
     rng = np.random.default_rng(5)
     given = [
-        training_clicks(reference, mask, [], (1, 1, 1), 1, rng, jitter_share=0.0, wrong_share=0.0)[0]
+        training_clicks(reference, mask, [], (1, 1, 1), 1, rng, jitter_share=0.0, wrong_share=0.0, careful_share=0.0)[0]
         for _ in range(1500)
     ]
     assert 0.61 < np.mean([c.label == 1 for c in given]) < 0.72
@@ -305,13 +305,27 @@ def test_training_clicks_jitter_and_err_in_their_shares():
     reference = ball((20, 20, 20), (10, 10, 10), 6)
     empty = np.zeros_like(reference)
     rng = np.random.default_rng(6)
-    wrong = [training_clicks(reference, empty, [], (1, 1, 1), 1, rng)[0].label == 0 for _ in range(2000)]
+    wrong = [
+        training_clicks(reference, empty, [], (1, 1, 1), 1, rng, careful_share=0.0)[0].label == 0 for _ in range(2000)
+    ]
     assert 0.01 < np.mean(wrong) < 0.035
     centre = box((5, 5, 5), (2, 3), (2, 3), (2, 3))
-    given = [training_clicks(centre, np.zeros_like(centre), [], (1, 1, 1), 1, rng)[0].index for _ in range(1000)]
+    nothing = np.zeros_like(centre)
+    given = [training_clicks(centre, nothing, [], (1, 1, 1), 1, rng, careful_share=0.0)[0].index for _ in range(1000)]
     distances = np.array([math.dist(i, (2, 2, 2)) for i in given])
     assert distances.max() <= 2
     assert 0.15 < (distances > 0).mean() < 0.25
+
+
+def test_a_careful_user_clicks_near_the_middle_of_the_largest_error_and_never_errs():
+    s = (40, 12, 12)
+    reference, mask = box(s, (1, 10), (1, 10), (1, 10)), box(s, (20, 28), (1, 9), (1, 5))  # 729 missed, 256 false
+    rng = np.random.default_rng(8)
+    given = [training_clicks(reference, mask, [], (1, 1, 1), 1, rng, careful_share=1.0)[0] for _ in range(300)]
+    assert all((reference if c.label else mask)[c.index] for c in given)
+    missed = [c.index for c in given if c.label]
+    assert len(missed) > 0.9 * 300  # 729^3 to 256^3 is 23 to 1
+    assert np.mean([math.dist(i, (5, 5, 5)) <= 2 for i in missed]) > 0.9
 
 
 def test_training_clicks_of_one_turn_are_all_different_voxels():
