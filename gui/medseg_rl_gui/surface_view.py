@@ -1,0 +1,314 @@
+"""The 3D pane: a surface for each label, made only where voxels changed and while the pane is seen. Loads VTK late.
+
+Holds no session: it says which surfaces it wants, somebody makes them on the worker (`make_on`) and hands them back.
+Without VTK or OpenGL it says what is missing. A click moves the crosshair and is never a correction.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QHideEvent, QImage, QMouseEvent, QShowEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from medseg_rl.volume import Box
+from medseg_rl_gui.icons import put_icon
+from medseg_rl_gui.slice_geometry import LETTER_COMPONENT
+from medseg_rl_gui.surface_canvas import SurfaceCanvas
+from medseg_rl_gui.surface_meshes import SurfaceJob, Surfaces
+from medseg_rl_gui.surface_plan import SurfacePlan
+from medseg_rl_gui.surface_probe import Drawing
+from medseg_rl_gui.surface_trial import Trial, says
+from medseg_rl_gui.view_model import ViewModel
+from medseg_rl_gui.worker import Rank, Task, Worker, reason_of
+
+if TYPE_CHECKING:
+    from medseg_rl_gui.surface_scene import Side, SurfaceScene
+
+AFTER_MS = 200  # of quiet, so that one stroke or one row of previews makes surfaces once
+GLASSY = 0.6  # opacity of a label as its open proposal would make it
+
+
+class SurfaceTitle(QFrame):
+    """Name, convention and buttons of the 3D pane. A double-click asks to maximise or restore."""
+
+    maximise_requested = Signal()
+    side_chosen = Signal(str)
+    reset_chosen = Signal()
+    picture_chosen = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("viewTitle")
+        self.setAutoFillBackground(True)
+        self.name, self.convention = QLabel(self.tr("3D")), QLabel()
+        font = self.name.font()
+        font.setBold(True)
+        self.name.setFont(font)
+        self.buttons: dict[str, QToolButton] = {}
+        row = QHBoxLayout(self)
+        row.setContentsMargins(6, 1, 6, 1)
+        row.setSpacing(2)
+        row.addWidget(self.name)
+        row.addSpacing(6)
+        row.addWidget(self.convention)
+        row.addStretch(1)
+        for button in self._made_buttons():
+            row.addWidget(button)
+        for label in (self.name, self.convention):
+            label.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+
+    def _made_buttons(self) -> list[QToolButton]:
+        sides: dict[Side, tuple[str, str]] = {
+            "A": (self.tr("A"), self.tr("Seen from anterior")),
+            "P": (self.tr("P"), self.tr("Seen from posterior")),
+            "L": (self.tr("L"), self.tr("Seen from the patient's left")),
+            "R": (self.tr("R"), self.tr("Seen from the patient's right")),
+            "S": (self.tr("S"), self.tr("Seen from superior")),
+            "I": (self.tr("I"), self.tr("Seen from inferior")),
+        }
+        for side, (letter, tip) in sides.items():
+            button = self._button(side, tip)
+            button.setText(letter)
+            button.clicked.connect(partial(self.side_chosen.emit, side))
+        reset = self._button("reset", self.tr("Show all surfaces again"))
+        put_icon(reset, "refresh")
+        reset.clicked.connect(self.reset_chosen)
+        picture = self._button("picture", self.tr("Save this view as a picture…"))
+        put_icon(picture, "camera")
+        picture.clicked.connect(self.picture_chosen)
+        return list(self.buttons.values())
+
+    def _button(self, key: str, tip: str) -> QToolButton:
+        button = self.buttons[key] = QToolButton()
+        button.setAutoRaise(True)
+        button.setToolTip(tip)
+        button.setAccessibleName(tip)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        button.setEnabled(False)
+        return button
+
+    def show_state(self, *, works: bool, right: float) -> None:
+        """Greys the buttons where nothing is to be seen. `right`: how far the picture's right is the patient's."""
+        for button in self.buttons.values():
+            button.setEnabled(works)
+        if not works or abs(right) < LETTER_COMPONENT:
+            self.convention.clear()
+        else:
+            self.convention.setText(self.tr("R on right") if right > 0 else self.tr("R on left"))
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        if event.button() == Qt.MouseButton.LeftButton:
+            self.maximise_requested.emit()
+
+
+class SurfaceView(QFrame):
+    """The 3D pane. `show_model` is the way in; `take`, `failed` or `dropped` answer `wanted`.
+
+    `wanted`: a `SurfaceJob` to be run on the worker. `crosshair_moved`: RAS+ mm (x, y, z), by a click on a surface.
+    `picture_requested`: the user wants `picture()` saved. `maximise_requested`: by a double-click on the title.
+    """
+
+    wanted = Signal(object)
+    crosshair_moved = Signal(object)
+    picture_requested = Signal()
+    maximise_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None, trial: Trial | None = None) -> None:
+        super().__init__(parent)
+        self.plan = SurfacePlan()
+        self.title, self.canvas = SurfaceTitle(), SurfaceCanvas()
+        self.canvas.setAccessibleName(self.tr("Surfaces of the labels in 3D"))
+        self._trial = trial or Trial(self)
+        self._drawing: Drawing | None = None
+        self._problem = ""
+        self._is_placed = False
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(AFTER_MS)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.title)
+        column.addWidget(self.canvas, 1)
+        self._connect()
+        self._show_state()
+
+    def _connect(self) -> None:
+        self._soon.timeout.connect(self._consider)
+        self._trial.finished.connect(self._tried)
+        self.canvas.clicked.connect(self.crosshair_moved)
+        self.canvas.turned.connect(self._show_state)
+        self.title.side_chosen.connect(self.canvas.look_from)
+        self.title.reset_chosen.connect(self.canvas.see_all)
+        self.title.picture_chosen.connect(self.picture_requested)
+        self.title.maximise_requested.connect(self.maximise_requested)
+
+    # --- what is shown ------------------------------------------------------------------------------------------------
+
+    def show_model(self, model: ViewModel, changed: Box | None = None) -> None:
+        """Follows another model; `changed` as in `SliceView`. Nothing is made before it is seen and all was quiet."""
+        before = self.plan.model
+        if self.plan.see(model, changed):
+            self._clear()
+        self.canvas.show_crosshair(model.crosshair if model.crosshair_shown else None)
+        if self.plan.is_stale and (changed is not None or not self._soon.isActive()):
+            self._problem = ""
+            self._consider_soon()
+        if _looks(before) != _looks(model) or before.image is not model.image:
+            self._dress()
+
+    def picture(self) -> QImage:
+        """The view as it is, at full resolution, with its letters."""
+        return self.canvas.picture()
+
+    def shut_down(self) -> None:
+        """Gives back what VTK holds; the pane stays empty until a model is shown."""
+        self._soon.stop()
+        self._trial.stop()
+        scene = self.canvas.scene
+        self.canvas.show_scene(None)
+        if scene is not None:
+            scene.close()
+        self.plan, self._is_placed = SurfacePlan(), False
+        self._show_state()
+
+    # --- which surfaces are wanted ------------------------------------------------------------------------------------
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        super().showEvent(event)
+        self._consider_soon()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        super().hideEvent(event)
+        self._soon.stop()
+        self.canvas.stop()
+
+    def _consider_soon(self) -> None:
+        if self.isVisible() and self.plan.is_stale:
+            self._soon.start()
+
+    def _consider(self) -> None:
+        """Asks for what is out of date; first whether 3D works at all."""
+        if not self.isVisible() or self._problem or not self.plan.is_stale:
+            return
+        if self._drawing is None:
+            self._trial.begin()
+        elif self._drawing.works and (job := self.plan.next_job()) is not None:
+            self.wanted.emit(job)
+        self._show_state()
+
+    def _tried(self, drawing: Drawing) -> None:
+        self._drawing = drawing
+        if drawing.works:
+            drawing.take_effect()
+        self._consider()
+        self._show_state()
+
+    def take(self, job: SurfaceJob, found: Surfaces) -> None:
+        """The surfaces that a job made."""
+        wanted = self.plan.done(job, found)
+        scene = self._scene() if wanted else None
+        for value, surface in wanted.items():
+            assert scene is not None
+            if surface.mesh is None:
+                scene.remove(value)
+            else:
+                scene.put(value, surface.mesh)
+        self._dress()
+        self._consider_soon()
+
+    def failed(self, job: SurfaceJob, error: Exception) -> None:
+        """A job came to nothing; it is tried again after the next change."""
+        self.plan.dropped(job)
+        self._problem = self.tr("The surfaces could not be made.") + "\n" + reason_of(error)
+        self._show_state()
+
+    def dropped(self, job: SurfaceJob) -> None:
+        """A job was stopped; it is tried again after the next change, or when the pane is shown again."""
+        self.plan.dropped(job)
+        self._show_state()
+
+    # --- the scene ----------------------------------------------------------------------------------------------------
+
+    def _scene(self) -> SurfaceScene:
+        """The scene, made when first there is something to be seen."""
+        if self.canvas.scene is None:
+            from medseg_rl_gui.surface_scene import SurfaceScene
+
+            self.canvas.show_scene(SurfaceScene())
+        assert self.canvas.scene is not None
+        return self.canvas.scene
+
+    def _clear(self) -> None:
+        """Another image: the surfaces of the one before go."""
+        self._is_placed, self._problem = False, ""
+        if self.canvas.scene is not None:
+            for value in self.canvas.scene.keys:
+                self.canvas.scene.remove(value)
+        self._show_state()
+
+    def _dress(self) -> None:
+        """Gives the surfaces the colours of their labels, and takes away those of labels that are gone."""
+        scene, plan = self.canvas.scene, self.plan
+        if scene is not None:
+            for value in scene.keys:
+                if value not in plan.model.labels:
+                    scene.remove(value)
+                    continue
+                opacity = GLASSY if plan.proposed == value else 1.0
+                scene.dress(value, plan.model.labels[value].colour, shown=value in plan.shown, opacity=opacity)
+            if scene.keys & plan.shown and not self._is_placed:
+                self._is_placed = True
+                self.canvas.look_from("A")
+            self.canvas.redraw()
+        self._show_state()
+
+    def _show_state(self) -> None:
+        """Message, buttons and convention as things stand now."""
+        scene = self.canvas.scene
+        seen = scene is not None and bool(scene.keys & self.plan.shown)
+        self.canvas.show_message("" if seen and not self._problem else self._message())
+        right = 0.0 if scene is None or not seen else float(scene.axes[0][0])
+        self.title.show_state(works=seen and not self._problem, right=right)
+
+    def _message(self) -> str:
+        """Why nothing is to be seen."""
+        if self._drawing is not None and not self._drawing.works:
+            return says(self._drawing)
+        if self._problem:
+            return self._problem
+        if self.plan.model.image is None:
+            return ""
+        if self.plan.is_waiting or self._trial.is_running:
+            return self.tr("Making surfaces…")
+        if self.plan.model.labels.labels and not self.plan.shown:
+            return self.tr("All labels are hidden.")
+        return self.tr("Surfaces appear here as soon as a label has voxels.")
+
+
+def _looks(model: ViewModel) -> tuple[object, ...]:
+    """What decides how surfaces look, whatever their form."""
+    return model.labels, model.overlay.hidden, None if model.proposal is None else model.proposal.label
+
+
+def make_on(view: SurfaceView, worker: Worker) -> None:
+    """Has a worker make what a view wants."""
+
+    def run(job: SurfaceJob, task: Task) -> Surfaces:
+        import medseg_rl_gui.surface_scene  # noqa: F401  # loads VTK here and not where the window waits
+
+        return job.run(task.is_stopped)
+
+    def submit(job: SurfaceJob) -> None:
+        worker.submit(
+            partial(run, job),
+            rank=Rank.SURFACE,
+            done=partial(view.take, job),
+            failed=partial(view.failed, job),
+            stopped=partial(view.dropped, job),
+        )
+
+    view.wanted.connect(submit)
