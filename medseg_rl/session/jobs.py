@@ -94,8 +94,8 @@ Action = PlaceClicks | PlaceVoxelClicks | Refine | DeleteClick | Start
 class SessionDelta:
     """What a job wants changed: the percent state of one label, and the small facts of it.
 
-    `action`, `parameters`: as its event will have them; `interventions`: what strokes into the job met. `model`: the one
-    that had a hand in it.
+    `action`, `parameters`: as its event will have them; `interventions`: what strokes into the job met. `model`: the
+    one that had a hand in it.
     """
 
     base_version: int

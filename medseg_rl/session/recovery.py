@@ -90,6 +90,7 @@ def _newest_readable(session: SegmentationSession, case: CaseFolder) -> tuple[Se
             continue
         about.image.check(session.image, session.image_hash)
         put_into(session, state)
+        session.image = about.image.marked(session.image)
         return about, notices
     raise InputFileError(f"nothing of {case.folder.name} can be read; open the saved session instead")
 

@@ -18,7 +18,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from medseg_rl import __version__
 from medseg_rl.errors import InputFileError, OutputError
 from medseg_rl.journal.case_folder import OPENED, SAVED, VIEW, CaseFolder
 from medseg_rl.journal.container import Container
@@ -27,7 +26,6 @@ from medseg_rl.session.case_files import empty_case, journal_taken_over
 from medseg_rl.session.events import SessionEvent
 from medseg_rl.session.recovery import recovered
 from medseg_rl.session.session_file import (
-    NOTICE,
     ImageFacts,
     JournalParts,
     Writing,
@@ -69,6 +67,7 @@ class Safekeeping:
         self._changed_at: float | None = None
         self._noted: tuple[dict[str, Any], dict[str, Any]] | None = None
         session.observers.append(self._observe)
+        session.journal_facts = self._journal_facts
 
     # --- beginnings -------------------------------------------------------------------------------------------------
 
@@ -115,7 +114,7 @@ class Safekeeping:
         with Container.open(path) as container:
             about = read_manifest(container)
             about.image.check(image, image_hash)
-            session = SegmentationSession(image, refiner)
+            session = SegmentationSession(about.image.marked(image), refiner)
             session.image_hash = image_hash
             put_into(session, read_now(container))
             case = empty_case(image_hash, root)
@@ -241,17 +240,8 @@ class Safekeeping:
         self.note_saved(path, writing)
 
     def provenance(self) -> dict[str, Any]:
-        """What an export says of its origin: program, case, model, journal, voxels by source; no name and no path."""
-        refiner = self.session._refiner.loaded
-        return {
-            "program": f"medseg-rl {__version__}",
-            "notice": NOTICE,
-            "case": self.case.folder.name,
-            "model": None if refiner is None else {"name": refiner.name, **refiner.describe()},
-            "journal_sha256": self.case.journal.digest,
-            "steps": self.sequence,
-            "written": self.session.written_voxels,
-        }
+        """What an export says of its origin; `SegmentationSession.provenance` says the same while a case is kept."""
+        return self.session.provenance()
 
     def close(self, *, discard: bool = False) -> None:
         """Let go of the case. Unsaved work stays for a recovery unless it is to be discarded.
@@ -260,6 +250,7 @@ class Safekeeping:
         """
         with contextlib.suppress(ValueError):
             self.session.observers.remove(self._observe)
+            self.session.journal_facts = None
         self._flush()
         if self._worker is not None:
             self._worker.shutdown(wait=True)
@@ -271,6 +262,9 @@ class Safekeeping:
             self.case.close(remove=finished)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _journal_facts(self) -> dict[str, Any]:
+        return {"case": self.case.folder.name, "journal_sha256": self.case.journal.digest, "steps": self.sequence}
 
     def _observe(self, event: SessionEvent) -> None:
         self.sequence += 1

@@ -50,6 +50,7 @@ def opened(kind: type[Session], path: Path, image: Volume | None, refiner: Refin
         else:
             image_hash = content_hash(image)
             about.image.check(image, image_hash)
+            image = about.image.marked(image)
         session = kind(image, refiner)
         session.image_hash = image_hash
         put_into(session, read_now(container))

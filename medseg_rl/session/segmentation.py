@@ -20,7 +20,7 @@ from medseg_rl.interaction import TurnReport
 from medseg_rl.labels import Colour, label_dtype
 from medseg_rl.refiner import COMMANDS, MASK_THRESHOLD, Percent, Refiner
 from medseg_rl.segmentation import Segmentation
-from medseg_rl.session import label_actions, proposals
+from medseg_rl.session import label_actions, proposals, provenance
 from medseg_rl.session.arrays import percent_key
 from medseg_rl.session.candidates import Candidates, CandidatesJob, check_count, chosen
 from medseg_rl.session.case import Case
@@ -37,9 +37,11 @@ from medseg_rl.session.jobs import (
     Start,
 )
 from medseg_rl.session.preparing import check_open_label, prepare, scribble_clicks, why_no_click
-from medseg_rl.session.state import Change
+from medseg_rl.session.state import Change, ModelUsed
 from medseg_rl.session.suggestions import Suggestion, SuggestionJob, prepare_suggestion
 from medseg_rl.volume import Box, Index, Volume
+
+AUTOMATIC = ModelUsed("automatic start")
 
 
 class SegmentationSession(Case):
@@ -48,6 +50,8 @@ class SegmentationSession(Case):
     Public arrays and boxes are in file order, points in RAS+ millimetres. `version` counts every change of labels,
     locks, clicks and proposal. Call everything but the `run` of a job from one thread.
     """
+
+    journal_facts: Callable[[], dict[str, Any]] | None = None  # what its keeper says of the journal, while one is kept
 
     @classmethod
     def open(cls, path: str | PathLike[str], refiner: Refiner | Callable[[], Refiner], **options: Any) -> Self:
@@ -85,7 +89,7 @@ class SegmentationSession(Case):
         self._check_version(delta.base_version)
         if delta.percent is not None or delta.work != self._work(delta.label):
             deltas = () if delta.percent is None else ((percent_key(delta.label), delta.percent),)
-            ledger = self._ledger.with_work(delta.label, delta.work)
+            ledger = self._ledger.with_work(delta.label, delta.work).with_model(delta.model)
             entry = self._entry(delta.name, delta.label, deltas, ledger, delta.action, delta.parameters)
             self._commit(entry, delta.report, delta.interventions)
         timings = replace(delta.report.timings, apply=perf_counter() - started)
@@ -211,9 +215,12 @@ class SegmentationSession(Case):
         """
         return self.run(Start(lambda: start_array(start, self.image), name))
 
-    def automatic_start(self, predict: Callable[[Volume], Percent]) -> TurnReport:
-        """Open a proposal from what `predict` makes of the image: hundredths, whole volume, file order."""
-        return self.run(Start(lambda: start_array(predict(self.image), self.image), "Automatic start"))
+    def automatic_start(self, predict: Callable[[Volume], Percent], model: ModelUsed = AUTOMATIC) -> TurnReport:
+        """Open a proposal from what `predict` makes of the image: hundredths, whole volume, file order.
+
+        `model`: the one behind it, for the provenance of what becomes of it.
+        """
+        return self.run(Start(lambda: start_array(predict(self.image), self.image), "Automatic start", model))
 
     def accept(self) -> Change | None:
         """Write the open proposal into the label map, within the locks. None when there is none."""
@@ -250,21 +257,25 @@ class SegmentationSession(Case):
         label_actions.set_lock(self, value, locked)
 
     def export(self, path: str | PathLike[str], *, flatten: bool = False) -> Path:
-        """Write the accepted labels to overlay their image; `flatten`: the later one where labels overlap.
+        """Write the accepted labels to overlay their image, with where they come from, see `provenance`.
 
-        Raises OutputError; MedSegError while a proposal is open.
+        `flatten`: the later one where labels overlap. Raises OutputError; MedSegError while a proposal is open.
         """
         from medseg_rl.imageio import write_segmentation
 
         value = self._ledger.open_label
         if value is not None:
             raise MedSegError(f"label {self._name(value)} has an open proposal; accept or discard it before the export")
-        touched = [v for v, counts in self._ledger.written.items() if counts.get("model")]
         accepted, dtype = self.segmentation, label_dtype(self.labels.values)
         narrow = tuple(layer.with_array(layer.array.astype(dtype, copy=False)) for layer in accepted.layers)
         written = Segmentation(narrow, accepted.labels)
-        write_segmentation(path, written, like=self.image, flatten=flatten, touched_by_model=touched)
+        touched, said = provenance.touched_by_model(self), self.provenance()
+        write_segmentation(path, written, like=self.image, flatten=flatten, touched_by_model=touched, provenance=said)
         return Path(path)
+
+    def provenance(self, *, application: str = "", user: str = "") -> dict[str, Any]:
+        """What an export says of its origin, ready for JSON: see `medseg_rl.session.provenance`."""
+        return provenance.provenance_of(self, application=application, user=user)
 
     def save(self, path: str | PathLike[str], **options: Any) -> Path:
         """Write everything but the image as a session file; `options` as for `medseg_rl.session.saving.save`.

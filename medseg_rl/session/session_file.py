@@ -39,22 +39,33 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class ImageFacts:
-    """What a session is of. `shape` in file order; `sha256` of voxels and affine."""
+    """What a session is of. `shape` in file order; `sha256` of voxels and affine.
+
+    `quantities`: why nothing may be measured on it; "" where nothing is in the way.
+    """
 
     sha256: str
     shape: Index
     affine: FloatArray
     modality: str | None
+    quantities: str = ""
 
     @classmethod
     def of(cls, session: SegmentationSession) -> ImageFacts:
         """Those of the image of a session."""
         image = session.image
-        return cls(session.image_hash, image.shape, image.affine, image.modality)
+        disabled = str(image.source.get("quantities", ""))
+        return cls(session.image_hash, image.shape, image.affine, image.modality, disabled)
 
     def blank(self) -> Volume:
         """A volume on the same grid that takes no memory: for replaying what was stored."""
         return Volume(np.broadcast_to(np.int8(0), self.shape), self.affine, self.modality)
+
+    def marked(self, image: Volume) -> Volume:
+        """The image, with what forbids to measure on it."""
+        if not self.quantities or image.source.get("quantities"):
+            return image
+        return replace(image, source={**image.source, "quantities": self.quantities})
 
     def check(self, image: Volume, image_hash: str | None = None) -> None:
         """Raises InputFileError when `image` is another one."""
@@ -127,6 +138,8 @@ class Writing:
             "affine": self.image.affine.tolist(),
             "modality": self.image.modality,
         }
+        if self.image.quantities:
+            facts["quantities"] = self.image.quantities
         manifest: Json = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -166,7 +179,8 @@ def read_manifest(container: Container) -> SessionFile:
             raise ValueError("its view is no table")
         a, b, c = (int(n) for n in image["shape"])
         affine = np.array(image["affine"], np.float64)
-        facts = ImageFacts(str(image["sha256"]), (a, b, c), affine, _text(image["modality"]))
+        disabled = _text(image.get("quantities")) or ""
+        facts = ImageFacts(str(image["sha256"]), (a, b, c), affine, _text(image["modality"]), disabled)
         if (
             min(facts.shape) < 1
             or math.prod(facts.shape) > MAX_VOXELS
@@ -236,7 +250,7 @@ def read_voxels(container: Container, about: SessionFile) -> Volume:
     array = np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
     image = Volume(array, about.image.affine, about.image.modality)
     about.image.check(image)
-    return image
+    return about.image.marked(image)
 
 
 def _text(given: Any) -> str | None:

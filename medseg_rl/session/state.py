@@ -30,8 +30,8 @@ TurnKind = Literal["click", "refine", "start", "operation"]
 class OpenTurn:
     """One action of the open proposal: its new clicks and what it changed in the percent state.
 
-    `command`, `variation`: how it was asked for. `strokes`: what was painted while it ran. `by_model`: False for a start
-    from a mask that was given.
+    `command`, `variation`: how it was asked for. `strokes`: what was painted while it ran. `by_model`: False for a
+    start from a mask that was given.
     """
 
     kind: TurnKind

@@ -546,9 +546,10 @@ def test_provenance_names_program_model_case_and_journal():
     keeping = begun()
     work(keeping.session)
     found = keeping.provenance()
-    assert found["model"]["bundle_hash"] == "ab12"
+    assert found["models"] == [{"name": "painter", "version": "", "bundle_hash": "ab12"}]
     assert found["case"].startswith("case-")
     assert len(found["journal_sha256"]) == 64
     assert found["written"] == {"model": 125}
-    assert "research use only" in found["notice"]
+    assert found["written_by_label"] == {"1": {"model": 125}}
     keeping.close(discard=True)
+    assert keeping.session.provenance()["journal_sha256"] is None
