@@ -25,6 +25,7 @@ from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLa
 from medseg_rl_gui import recent
 from medseg_rl_gui.action_set import ActionSet, Handler
 from medseg_rl_gui.banners import Banners
+from medseg_rl_gui.case_panel import CasePanel
 from medseg_rl_gui.dialogs import Dialogs
 from medseg_rl_gui.four_up import Arrangement, FourUp
 from medseg_rl_gui.i18n import tr
@@ -73,6 +74,7 @@ class MainWindow(QMainWindow):
         self.welcome = WelcomePage(self.acts)
         self.left, self.right = LeftSide(), RightSide()
         self.window_actions = WindowActions(self)
+        self.case_panel = CasePanel()
         self._build()
         self._connect()
         self._restore()
@@ -106,6 +108,7 @@ class MainWindow(QMainWindow):
         self.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, self.left)
         self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.right)
         self.setStatusBar(self.status)
+        self.left.add(tr("Case"), self.case_panel, 0)
         self.menus.by_name["view"].addSeparator()
         for side in (self.left, self.right):
             self.menus.by_name["view"].addAction(side.toggleViewAction())
@@ -141,11 +144,16 @@ class MainWindow(QMainWindow):
 
     def show_case(self, title: str) -> None:
         """The views with a case of that name, which holds no identifiers; the welcome page for an empty one."""
-        self._pages.setCurrentIndex(1 if title else 0)
+        changes = self._pages.currentIndex() != int(bool(title))
+        self._pages.setCurrentIndex(int(bool(title)))
         self.setWindowTitle(f"{title} — MedSeg-RL" if title else "MedSeg-RL")
         self.welcome.show_recent(recent.entries(self.store))
         self.status.show_fields(bool(title))
+        for side in (self.left, self.right):
+            if changes or not title:  # else what the user has hidden stays hidden
+                side.setVisible(bool(title) and not side.is_empty)
         if not title:
+            self.case_panel.show_nothing()
             self.status.show_probe(None)
         self.case_shown.emit(bool(title))
 

@@ -16,7 +16,7 @@ class SideDock(QDockWidget):
         self.setObjectName(name)
         self.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetClosable)
         self.setTitleBarWidget(QWidget())
-        self.hide()  # until something stands in it
+        self.hide()  # until there is a case
 
 
 class LeftSide(SideDock):
@@ -28,6 +28,11 @@ class LeftSide(SideDock):
         self.splitter.setChildrenCollapsible(False)
         self.setWidget(self.splitter)
         self.setMinimumWidth(230)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing stands in it."""
+        return self.splitter.count() == 0
 
     def add(self, title: str, panel: QWidget, stretch: int = 1) -> None:
         """Puts a section below the others."""
@@ -43,7 +48,6 @@ class LeftSide(SideDock):
         column.addWidget(panel, 1)
         self.splitter.addWidget(section)
         self.splitter.setStretchFactor(self.splitter.count() - 1, stretch)
-        self.show()
 
 
 class RightSide(SideDock):
@@ -57,6 +61,11 @@ class RightSide(SideDock):
         self.setWidget(self.tabs)
         self.setMinimumWidth(330)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing stands in it."""
+        return self.tabs.count() == 0
+
     def add(self, name: str, title: str, panel: QWidget) -> None:
         """Puts a tab behind the others."""
         area = QScrollArea()
@@ -66,7 +75,6 @@ class RightSide(SideDock):
         area.setWidget(panel)
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.tabs.addTab(area, title)
-        self.show()
 
     def open(self, name: str) -> None:
         """Brings a tab to the front."""

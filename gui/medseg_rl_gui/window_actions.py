@@ -93,6 +93,7 @@ class WindowActions:
         window.acts.bind(window.acts.bindings)
         redress(window)
         window.banners.dress()
+        window.case_panel.dress()
 
     def keep_geometry(self) -> None:
         """Size and place of the window, for the next start."""

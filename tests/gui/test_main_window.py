@@ -139,6 +139,7 @@ def test_a_held_key_ends_when_the_window_loses_the_keyboard(window: MainWindow, 
 def test_letters_do_not_fire_in_a_text_field_but_commands_do(window: MainWindow, controller: Recorder) -> None:
     field = QLineEdit()
     window.add_right("edit", "Edit", field)
+    window.show_case("case-1a2b3c4d")
     field.setFocus()
     QTest.keyClicks(field, "pdw 19")
     _type(window, "Return")
@@ -384,10 +385,13 @@ def test_a_case_at_its_smallest_and_with_large_letters_is_whole(window: MainWind
 
 
 def _furnish(window: MainWindow) -> None:
-    for title in ("Case", "Labels", "Clicks"):
+    lines = ["298 images, 0.74 x 0.74 x 1.00 mm", "CT, 512 x 512 x 298", "no gaps, no tilt"]
+    window.case_panel.show_case("case-1a2b3c4d", lines, "green")
+    for title in ("Labels", "Clicks"):
         window.add_left(title, QListWidget())
     for title in ("Refine", "Edit", "Learn", "Quantities", "History"):
         window.add_right(title.lower(), title, QListWidget())
+    window.show_case("case-1a2b3c4d")
     window.right.open("learn")
     window.acts.choose("tool.point")
     window.banners.show_banner(
@@ -431,6 +435,17 @@ def test_a_message_goes_away_and_a_lasting_one_stays(window: MainWindow, wait_un
     wait_until(lambda: window.status.message.text() == "")
     window.status.say("Only the CPU is used", lasting=True)
     assert not window.status._forget.isActive()
+
+
+def test_the_sides_are_there_with_a_case_alone_and_the_verdict_is_told_in_words(window: MainWindow) -> None:
+    assert window.left.isVisible()
+    assert not window.right.isVisible()  # nothing stands in it
+    for verdict, word in (("green", "sound"), ("amber", "notes"), ("red", "not sound")):
+        window.case_panel.show_case("case-1a2b3c4d", ["CT"], verdict)  # type: ignore[arg-type]
+        assert word in window.case_panel.words.text()
+    window.show_case("")
+    assert not window.left.isVisible()
+    assert window.case_panel.lines.text() == ""
 
 
 def test_a_banner_stays_until_it_is_dealt_with(window: MainWindow) -> None:
