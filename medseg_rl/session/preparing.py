@@ -82,7 +82,7 @@ def working_clicks(session: Case, action: PlaceClicks | PlaceVoxelClicks) -> tup
         index = order.apply_index(click.index, session.image.shape)
         stops = what_stops(session, index)
         if stops:
-            refused = f"the click at voxel {click.index} lies in {stops}"
+            refused = f"the click at voxel {click.index} lies {stops}"
             if not action.scribble:
                 raise ClickError(refused)
         else:
@@ -93,16 +93,21 @@ def working_clicks(session: Case, action: PlaceClicks | PlaceVoxelClicks) -> tup
 
 
 def what_stops(session: Case, index: Index) -> str:
-    """The label, and the way out, that keeps the active label from a voxel in working order; empty where none does."""
+    """Where a voxel in working order lies that the active label cannot get, and the way out; empty where it can."""
+    limit = session.limit
+    if limit is not None and not limit.contains(
+        index_in_file_order(index, session._working.order, session._working.shape)
+    ):
+        return "outside the box that limits the model; lift the limit, or click inside it"
     present = session._arrays.values_at(index)
     if session.active_label in present:
         return ""
     for value in present:
         name = session.labels[value].name if value in session.labels else f"Label {value}"
         if session.labels.is_locked(value, active=session.active_label):
-            return f"label {name}, which is locked; make it the active label, or click outside it"
+            return f"in label {name}, which is locked; make it the active label, or click outside it"
         if session.overwrite == "keep":
-            return f"label {name}, which is kept; choose to replace or overlap others, or click outside it"
+            return f"in label {name}, which is kept; choose to replace or overlap others, or click outside it"
     return ""
 
 

@@ -302,6 +302,8 @@ def test_a_limit_bounds_what_the_model_changes_and_is_done_again_with_the_click(
     session.click_voxels([Click(CENTRE, OBJECT)])
     assert session.mask[16].any()
     assert not session.mask[18:].any()
+    with pytest.raises(MedSegError, match="limits the model"):
+        session.click_voxels([Click((20, 15, 14), OBJECT)])
     again = started()
     assert do_again(again, events[0].action, events[0].parameters)
     assert np.array_equal(again.mask, session.mask)
