@@ -67,6 +67,11 @@ class Models:
         bundle = self.fitting(image)
         return () if bundle is None else bundle.warnings(image)
 
+    @property
+    def device_text(self) -> str:
+        """What computes, for the status bar."""
+        return tr("CPU only") if self.device == "cpu" else self.device.upper()
+
     # --- what they do -------------------------------------------------------------------------------------------------
 
     def refiner_for(self, image: Volume) -> Callable[[], Refiner]:

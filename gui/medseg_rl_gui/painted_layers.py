@@ -27,22 +27,28 @@ class PaintedLayers:
         self._session = session
         self._grid = Grid.of(session.image)
         self._copies: Layers | None = None
+        self._shown: Box | None = None  # painted here, not in the session yet
 
     @property
     def layers(self) -> Layers:
         """What to paint; the same arrays until the session has other layers."""
         return self._session.label_layers if self._copies is None else self._copies
 
-    def follow(self, box: Box | None) -> None:
-        """The session changed inside a box; anything may have changed for None."""
-        if self._copies is None:
-            return
-        own = self._session.label_layers
-        if box is None or len(own) != len(self._copies):
-            self._copies = _copied(own)
-            return
-        for copy, layer in zip(self._copies, own, strict=True):
-            copy[box.slices] = layer[box.slices]
+    def follow(self, box: Box | None) -> Box:
+        """The session changed inside a box; anything may have changed for None. Returns what to paint again: strokes
+        that were only shown so far among it.
+        """
+        whole, shown = Box.whole(self._session.image.shape), self._shown
+        painted = whole if box is None else box if shown is None else box.union(shown)
+        self._shown = None
+        if self._copies is not None:
+            own = self._session.label_layers
+            if len(own) != len(self._copies):
+                self._copies = _copied(own)
+                return whole
+            for copy, layer in zip(self._copies, own, strict=True):
+                copy[painted.slices] = layer[painted.slices]
+        return painted
 
     def paint(
         self,
@@ -62,6 +68,7 @@ class PaintedLayers:
         if threshold is not None:
             where = where & threshold.allows(self._session.image.array[box.slices])
         self._write(box, where, erase=erase)
+        self._shown = box if self._shown is None else self._shown.union(box)
         return box
 
     def _write(self, box: Box, where: npt.NDArray[np.bool_], *, erase: bool) -> None:
