@@ -108,9 +108,14 @@ def convert(
         choices |= {"accept_shift": accept_shift, "resample": resample}
         segmentation, image = _read_mask(source, like, labels, values, choices, slices)
         if is_mesh:
-            report = _write_mesh(output, segmentation, smoothing, triangles)
+            report = _write_mesh(output, segmentation, _origin(segmentation), smoothing, triangles)
         else:
-            writing = {"flatten": flatten, "orthonormalise": orthonormalise, "deidentified": not for_archive}
+            writing: dict[str, Any] = {
+                "flatten": flatten,
+                "orthonormalise": orthonormalise,
+                "deidentified": not for_archive,
+            }
+            writing |= {"provenance": _origin(segmentation), "touched_by_model": _by_model(segmentation)}
             report = _write_mask(output, segmentation, image, "LABELMAP" if labelmap else "BINARY", writing)
     if as_json:
         print_json(report)
@@ -158,6 +163,21 @@ def _read_mask(
     return segmentation, image or segmentation.grid
 
 
+def _origin(segmentation: Segmentation) -> dict[str, Any] | None:
+    """Where the labels come from, as far as their file says so; `program` stays the one that made them."""
+    from medseg_rl.imageio import provenance
+
+    said = segmentation.grid.source.get(provenance.KEY)
+    return {**said, "converted_by": provenance.PROGRAM} if said else None
+
+
+def _by_model(segmentation: Segmentation) -> Sequence[int]:
+    from medseg_rl.imageio.provenance import BY_MODEL
+
+    touched: Sequence[int] = segmentation.grid.source.get(BY_MODEL, ())
+    return touched
+
+
 def _write_mask(
     output: Path,
     segmentation: Segmentation,
@@ -173,11 +193,13 @@ def _write_mask(
     return _report(output, segmentation.grid, segmentation.warnings + said) | {"labels": segmentation.facts()}
 
 
-def _write_mesh(output: Path, segmentation: Segmentation, smoothing: int, triangles: int | None) -> dict[str, Any]:
+def _write_mesh(
+    output: Path, segmentation: Segmentation, origin: dict[str, Any] | None, smoothing: int, triangles: int | None
+) -> dict[str, Any]:
     from medseg_rl.imageio.meshes import mesh_parts, write_mesh
 
     parts = mesh_parts(segmentation, smoothing_passes=smoothing, triangles=triangles)
-    write_mesh(output, parts)
+    write_mesh(output, parts, origin)
     report = _report(output, segmentation.grid, segmentation.warnings) | {"labels": segmentation.facts()}
     return report | {"triangles": sum(len(part.surface.triangles) for part in parts)}
 

@@ -39,6 +39,8 @@ def _rows(described: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         name = f"{prefix}{key.replace('_', ' ')}"
         if key == "series":
             yield from (row for series in value for row in _series_rows(series))
+        elif key == "regions":
+            yield from (_region_row(region) for region in value)
         elif key == "segments":
             yield from (_segment_row(segment) for segment in value)
         elif isinstance(value, Mapping):
@@ -69,6 +71,12 @@ def _series_rows(series: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _segment_row(segment: Mapping[str, Any]) -> tuple[str, str]:
     counts = f"{segment['voxels']} voxels, {segment['volume_mm3'] / 1000:.4g} mL"
     return f"label {segment['value']}", f"{segment['name']}, layer {segment['layer']}, {counts}"
+
+
+def _region_row(region: Mapping[str, Any]) -> tuple[str, str]:
+    contours = f"{region['contours']} contour{'' if region['contours'] == 1 else 's'} of {region['points']} points"
+    colour = " ".join(str(part) for part in region["colour"])
+    return f"region {region['value']}", f"{region['name']}, {contours}, colour {colour}"
 
 
 def _text(value: Any) -> str:

@@ -11,6 +11,7 @@ What a file is, is decided by its content and not by its name. Label values are 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from os import PathLike
@@ -97,7 +98,7 @@ def read_volume(
         slices=slices,
         float_type=np.float32,
     )
-    return _finite(path, volume, replace_nonfinite)
+    return _finite(path, _marked(path, volume), replace_nonfinite)
 
 
 def read_mask(
@@ -221,7 +222,8 @@ def write_segmentation(
     Formats of a single label map get a table beside them where it says more than default names. `flatten`: makes one
     map of overlapping labels, where the later one wins; without it such a format refuses them. The rest is for DICOM,
     where `like` must come from DICOM: `form` of a SEG (.dcm); `deidentified`: patient, dates and free text left out of
-    a SEG or RTSTRUCT (.rtstruct.dcm); `touched_by_model`: labels a model had a hand in; `provenance`: versions, hashes.
+    a SEG or RTSTRUCT (.rtstruct.dcm); `touched_by_model`: labels a model had a hand in. `provenance`: where the labels
+    come from, JSON-ready; in the file where its format has a place for it, else beside it (mask.provenance.json).
     Raises GeometryError (another grid) and OutputError (overlap, shear, values, no DICOM image, disk).
     """
     from medseg_rl.imageio import segmentations
@@ -319,18 +321,38 @@ def _check_choices(path: Path, kind: str, missing: MissingChoice, tilt: TiltChoi
         raise InputFileError(f"{path} is {kind}; missing slices and tilt are choices for DICOM series only")
 
 
-def write_stored(path: Path, volume: Volume, *, orthonormalise: bool = False) -> list[str]:
-    """For the rooms of this package: writes an array of the types that the formats know."""
-    kind = output_kind(path)
-    if kind == "NIfTI":
-        from medseg_rl.imageio import nifti
+def write_stored(
+    path: Path, volume: Volume, *, orthonormalise: bool = False, origin: Mapping[str, Any] | None = None
+) -> list[str]:
+    """For the rooms of this package: writes an array of the types that the formats know.
 
-        with atomic_path(path) as temporary:
-            nifti.write(temporary, volume)
-        return []
-    from medseg_rl.imageio import itk
+    `origin`: what the file says of where it comes from, in it or beside it; the program alone unless given.
+    """
+    from medseg_rl.imageio import provenance
 
-    return itk.write(path, kind, volume, orthonormalise=orthonormalise)
+    kind, said = output_kind(path), dict(origin or provenance.completed(None, volume.source))
+    with contextlib.ExitStack() as stack:
+        beside = provenance.beside(path)
+        if kind != "NRRD" and (set(said) != {"program"} or beside.exists()):  # an old one would speak of other voxels
+            stack.enter_context(atomic_path(beside)).write_bytes(provenance.file_content(said))
+        if kind == "NIfTI":
+            from medseg_rl.imageio import nifti
+
+            with atomic_path(path) as temporary:
+                nifti.write(temporary, volume, description=provenance.as_line(said, nifti.LONGEST_DESCRIPTION))
+            return []
+        from medseg_rl.imageio import itk
+
+        return itk.write(path, kind, volume, said, orthonormalise=orthonormalise)
+
+
+def _marked(path: Path, volume: Volume) -> Volume:
+    """With the ban on measuring that the file, or the one beside it, states."""
+    from medseg_rl.imageio import provenance
+
+    known = volume.source.get(provenance.KEY) or (provenance.read_beside(path) if path.is_file() else {})
+    disabled = known.get(provenance.QUANTITIES)
+    return replace(volume, source={**volume.source, provenance.QUANTITIES: disabled}) if disabled else volume
 
 
 def _finite(path: Path, volume: Volume, replacement: float | None) -> Volume:

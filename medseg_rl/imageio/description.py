@@ -33,6 +33,8 @@ def describe(path: Path) -> dict[str, Any]:
     elif kind == "NIfTI":
         facts |= _nifti_facts(path)
     try:
+        if kind == "DICOM" and segmentations.object_kind(path) == "RTSTRUCT":
+            return facts | _contour_facts(path)
         if segmentations.holds_labels(path):
             return facts | _segmentation_facts(path)
         volume = imageio.read_volume(path, replace_nonfinite=math.nan)
@@ -66,8 +68,29 @@ def _segmentation_facts(path: Path) -> dict[str, Any]:
         "layers": len(segmentation.layers),
         "overlap_voxels": segmentation.overlap_voxels,
         "segments": segmentation.facts(),
+        "provenance": segmentation.grid.source.get("provenance", {}),
         "warnings": segmentation.warnings,
     }
+
+
+def _contour_facts(path: Path) -> dict[str, Any]:
+    """The ROIs of a structure set: contours in space, which become voxels on the image they were drawn on only."""
+    from medseg_rl.imageio import rtstruct
+
+    regions, warnings = rtstruct.read_regions(path)
+    listed = [
+        {
+            "value": region.label.value,
+            "name": region.label.name,
+            "colour": list(region.label.colour),
+            "contours": len(region.contours),
+            "points": sum(len(points) for points in region.contours),
+            "by_model": region.by_model,
+        }
+        for region in regions
+    ]
+    said = [*warnings, *(note for region in regions for note in region.notes)]
+    return {"usable": True, "needs": "the image it was drawn on (--like)", "regions": listed, "warnings": said}
 
 
 def _volume_facts(path: Path, volume: Volume) -> dict[str, Any]:

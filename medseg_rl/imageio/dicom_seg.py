@@ -7,7 +7,7 @@ them where the format itself has to count segments from 1. Writing is next door 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from medseg_rl.errors import InputFileError
 from medseg_rl.imageio.dicom_colours import colour_of
 from medseg_rl.imageio.dicom_objects import OBJECT_CLASSES, full_name, open_object, readable
 from medseg_rl.imageio.dicom_seg_frames import Frames, Grid, Plane, frames_of, grid_of, pixel_reader
-from medseg_rl.imageio.dicom_sources import true_positions
+from medseg_rl.imageio.dicom_sources import origin_of, true_positions
 from medseg_rl.imageio.layers import LayerBuilder, unused_value
+from medseg_rl.imageio.provenance import BY_MODEL
 from medseg_rl.labels import BACKGROUND, Label, LabelMap, default_colour, label_dtype
 from medseg_rl.segmentation import Segmentation
 from medseg_rl.volume import Box, Volume
@@ -49,7 +50,9 @@ def read(path: Path, *, like: Volume | None = None, threshold: float | None = No
         else:
             rule = _Rule(path, dataset, threshold)
             segmentation = _read_segments(path, frames, grid, lambda n: rule.inside(pixels(n)), table)
-    return segmentation
+        source = {**segmentation.grid.source, **origin_of(dataset), BY_MODEL: sorted(table.by_model)}
+    layers = (replace(segmentation.grid, source=source), *segmentation.layers[1:])
+    return Segmentation(layers, segmentation.labels)
 
 
 @dataclass
@@ -59,6 +62,7 @@ class _Table:
     labels: dict[int, Label] = field(default_factory=dict)
     background: set[int] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
+    by_model: set[int] = field(default_factory=set)  # values of labels that were not drawn by hand alone
 
     def add(self, number: int, wanted: Label | None, value: int, name: str) -> None:
         """A segment whose user's value may already be taken, or be 0, gets a free one, and that is said."""
@@ -89,6 +93,8 @@ def _segments_of(dataset: pydicom.Dataset) -> _Table:
         name = full_name(str(item.get("SegmentLabel") or ""), str(item.get("SegmentDescription") or ""))
         name = name or f"Label {value}"
         table.add(number, _coloured(item, value, name), value, name)
+        if str(item.get("SegmentAlgorithmType") or "MANUAL") != "MANUAL":
+            table.by_model.add(table.labels[number].value)
     return table
 
 

@@ -18,8 +18,8 @@ from pydicom.uid import generate_uid
 
 from medseg_rl import __version__
 from medseg_rl.errors import MedSegError, OutputError
-from medseg_rl.imageio import dicom
-from medseg_rl.imageio.dicom_objects import readable
+from medseg_rl.imageio import dicom, provenance
+from medseg_rl.imageio.dicom_objects import LONGEST_TEXT, readable
 from medseg_rl.imageio.dicom_series import Series
 from medseg_rl.imageio.dicom_slices import parsed
 from medseg_rl.volume import FloatArray, Volume
@@ -28,7 +28,6 @@ RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0])
 SAME_PLANE = 0.1  # of the smallest spacing
 SAME_DIRECTION = 1e-3
 PRODUCT = "MedSeg-RL"
-NOTICE = "For research use only. Not a medical device."
 DESCRIPTION = "RESEARCH"  # every series description starts with it
 REMOVED = "Identity, dates, free text left out; image references kept"  # LO: at most 64 characters
 NAMING = ["PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName"]
@@ -204,10 +203,20 @@ def identity(source: Source, *, deidentified: bool) -> Iterator[tuple[str, Any]]
             yield name, "" if value is None else value
 
 
-def origin_note(provenance: Mapping[str, object] | None) -> str:
-    """Where the labels come from, for the one tag that takes such a text (ST: at most 1024 characters)."""
-    said = "; ".join(f"{key}: {value}" for key, value in (provenance or {}).items())
-    return f"{NOTICE} {said}"[:1024].strip()
+def origin_note(origin: Mapping[str, object] | None) -> str:
+    """Where the labels come from, for the one tag that takes such a text."""
+    said = provenance.completed(origin, {})
+    return f"{provenance.NOTICE} {provenance.as_text(said, LONGEST_TEXT - len(provenance.NOTICE) - 1)}"
+
+
+def origin_of(dataset: pydicom.Dataset) -> dict[str, Any]:
+    """What `origin_note` wrote, for `Volume.source`; nothing for an object of another program."""
+    for item in dataset.get("ContributingEquipmentSequence") or []:
+        note = str(item.get("ContributionDescription") or "")
+        if str(item.get("Manufacturer") or "") == PRODUCT and note.startswith(provenance.NOTICE):
+            said = provenance.parsed(note.removeprefix(provenance.NOTICE).strip())
+            return {provenance.KEY: said} if said else {}
+    return {}
 
 
 def made_by(dataset: pydicom.Dataset, source: Source, description: str, note: str) -> None:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813  (its own convention)
 
 from medseg_rl.errors import GeometryError, InputFileError, OutputError
+from medseg_rl.imageio import provenance
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.imageio.limits import check_affine
 from medseg_rl.imageio.text_headers import Promise, escaped, read_promise
@@ -32,6 +33,7 @@ NRRD_TYPES = {"i1": "signed char", "u1": "unsigned char", "i2": "short", "u2": "
 NRRD_TYPES |= {"u4": "unsigned int", "i8": "int64", "u8": "uint64", "f4": "float", "f8": "double"}
 META_TYPES = {"i1": "CHAR", "u1": "UCHAR", "i2": "SHORT", "u2": "USHORT", "i4": "INT", "u4": "UINT"}
 META_TYPES |= {"i8": "LONG_LONG", "u8": "ULONG_LONG", "f4": "FLOAT", "f8": "DOUBLE"}
+LONGEST_COMMENT = 200  # characters; MetaIO takes 255 bytes
 OPPOSITE = str.maketrans("LRAPSI", "RLPAIS")
 
 _terminal = threading.Lock()
@@ -53,6 +55,7 @@ def read(path: Path, kind: str, *, float_type: type[np.floating[Any]]) -> Volume
         with np.errstate(over="ignore"):  # becomes infinite, which is looked for later
             array = array.astype(float_type)
     source: dict[str, Any] = {"format": kind, "path": str(path), "warnings": _warnings(kind, promise)}
+    source |= _origin(promise)
     return Volume(np.ascontiguousarray(array), affine, None, source)
 
 
@@ -69,6 +72,7 @@ def read_layers(path: Path) -> tuple[tuple[Volume, ...], Mapping[str, str]]:
     if array.ndim == 3:
         array = array[..., np.newaxis]
     source: dict[str, Any] = {"format": "NRRD", "path": str(path), "warnings": _warnings("NRRD", promise)}
+    source |= _origin(promise)
     if array.ndim != 4 or array.dtype.kind not in "iuf" or array.shape[3] != promise.components:
         raise InputFileError(f"{path} has layers that cannot be told apart; save it again")
     layers = (np.ascontiguousarray(array[..., n].transpose(2, 1, 0)) for n in range(array.shape[3]))
@@ -98,6 +102,12 @@ def _lps_affine(image: sitk.Image) -> FloatArray:
     return affine
 
 
+def _origin(promise: Promise) -> dict[str, Any]:
+    """Where the voxels come from, where the header says so."""
+    said = provenance.parsed(promise.fields.get(provenance.NRRD_FIELD.lower(), ""))
+    return {provenance.KEY: said} if said else {}
+
+
 def _warnings(kind: str, promise: Promise) -> list[str]:
     if kind == "GIPL":
         return ["GIPL keeps no orientation: its axes are taken as left, posterior, superior"]
@@ -106,35 +116,38 @@ def _warnings(kind: str, promise: Promise) -> list[str]:
     return []
 
 
-def write(path: Path, kind: str, volume: Volume, *, orthonormalise: bool = False) -> list[str]:
+def write(
+    path: Path, kind: str, volume: Volume, origin: provenance.Provenance, *, orthonormalise: bool = False
+) -> list[str]:
     """Writes NRRD or MetaImage, atomically; an .mhd file gets its voxels in a .raw file beside it.
 
+    `origin`: where the voxels come from; MetaImage has place for a line of it only.
     `orthonormalise`: puts the nearest right-angled axes in place of sheared ones, which MetaImage cannot hold; how far
     that moved a corner is returned. Raises OutputError: sheared axes without that, or an unknown type of voxel.
     """
     if kind == "NRRD":
-        write_nrrd(path, volume.array, volume)
+        write_nrrd(path, volume.array, volume, {provenance.NRRD_FIELD: provenance.as_text(origin)})
         return []
     said = []
     if orthonormalise and volume.is_sheared:
         said = [f"the axes were made orthonormal, which moved a corner by {orthonormalisation_shift(volume):.3g} mm"]
         volume = Volume(volume.array, orthonormalised(volume.affine), volume.modality, volume.source)
     _refuse_shear(path, volume)
-    _write_meta_image(path, volume)
+    _write_meta_image(path, volume, provenance.as_line(origin, LONGEST_COMMENT))
     return said
 
 
-def _write_meta_image(path: Path, volume: Volume) -> None:
+def _write_meta_image(path: Path, volume: Volume, comment: str) -> None:
     code, data = _stored(path, "MetaImage", volume.array)
     if path.name.lower().endswith(".mha"):
         packed = zlib.compress(data, 6)
         with atomic_path(path) as temporary:
-            temporary.write_bytes(_meta_header(volume, code, "LOCAL", len(packed)) + packed)
+            temporary.write_bytes(_meta_header(volume, code, "LOCAL", len(packed), comment) + packed)
         return
     voxels = path.with_suffix(".raw")
     with atomic_path(path) as temporary, atomic_path(voxels) as temporary_voxels:
         temporary_voxels.write_bytes(data)
-        temporary.write_bytes(_meta_header(volume, code, voxels.name, None))
+        temporary.write_bytes(_meta_header(volume, code, voxels.name, None, comment))
 
 
 def write_nrrd(path: Path, array: npt.NDArray[Any], grid: Volume, fields: Mapping[str, str] | None = None) -> None:
@@ -173,10 +186,16 @@ def _nrrd_header(shape: tuple[int, ...], grid: Volume, code: str, fields: Mappin
     return ("\n".join(lines) + "\n\n").encode("utf-8")
 
 
-def _meta_header(volume: Volume, code: str, data_file: str, packed_bytes: int | None) -> bytes:
+def _meta_header(volume: Volume, code: str, data_file: str, packed_bytes: int | None, comment: str) -> bytes:
     affine = RAS_FROM_LPS @ volume.affine
     directions = affine[:3, :3] / np.asarray(volume.spacing)
-    lines = ["ObjectType = Image", "NDims = 3", "BinaryData = True", "BinaryDataByteOrderMSB = False"]
+    lines = [
+        "ObjectType = Image",
+        f"Comment = {comment}",
+        "NDims = 3",
+        "BinaryData = True",
+        "BinaryDataByteOrderMSB = False",
+    ]
     if packed_bytes is None:
         lines += ["CompressedData = False"]
     else:

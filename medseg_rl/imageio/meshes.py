@@ -6,6 +6,7 @@ Reads no meshes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from medseg_rl import __version__
 from medseg_rl.errors import OutputError
 from medseg_rl.imageio.atomic import atomic_path, check_output_path
+from medseg_rl.imageio.provenance import Provenance, as_text, beside, completed, file_content
 from medseg_rl.labels import Label
 from medseg_rl.segmentation import Segmentation
 from medseg_rl.surface import Surface, iso_surface, smoothed, thinned
@@ -26,6 +28,7 @@ STL_HEADER = 80  # bytes
 STL_TRIANGLE = np.dtype([("normal", "<f4", (3,)), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 PLY_VERTEX = np.dtype([("position", "<f4", (3,)), ("colour", "u1", (3,))])
 PLY_TRIANGLE = np.dtype([("count", "u1"), ("corners", "<i4", (3,))])
+LONGEST_COMMENT = 1000  # characters: readers take lines of limited length
 BLOCK = 1 << 16  # lines of text made at once
 
 
@@ -70,9 +73,10 @@ def mesh_parts(
     return parts
 
 
-def write_mesh(path: Path, parts: Sequence[MeshPart]) -> None:
+def write_mesh(path: Path, parts: Sequence[MeshPart], provenance: Provenance | None = None) -> None:
     """Writes surfaces in the format of the ending. STL holds one, without name and colour; OBJ has no colour.
 
+    `provenance`: where the labels come from, JSON-ready; beside an STL file, which has no place for it.
     A failure leaves the old file. Raises OutputError (unknown ending, two surfaces into STL, full disk, read-only).
     """
     check_mesh_output(path)
@@ -81,8 +85,12 @@ def write_mesh(path: Path, parts: Sequence[MeshPart]) -> None:
     if path.suffix.lower() == ".stl" and len(parts) > 1:
         names = ", ".join(f"{part.label.value} ({_plain(part.label.name)})" for part in parts)
         raise OutputError(f"cannot write {path}: STL holds one surface, these are {names}; choose one, or OBJ or PLY")
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        WRITERS[path.suffix.lower()](stream, parts)
+    said, other = completed(provenance, {}), beside(path)
+    with contextlib.ExitStack() as stack:
+        if path.suffix.lower() == ".stl" and (provenance or other.exists()):
+            stack.enter_context(atomic_path(other)).write_bytes(file_content(said))
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            WRITERS[path.suffix.lower()](stream, parts, said)
 
 
 def check_mesh_output(path: Path) -> None:
@@ -92,7 +100,7 @@ def check_mesh_output(path: Path) -> None:
     check_output_path(path)
 
 
-def _write_stl(stream: IO[bytes], parts: Sequence[MeshPart]) -> None:
+def _write_stl(stream: IO[bytes], parts: Sequence[MeshPart], _: Provenance) -> None:
     (part,) = parts
     corners = _points(part)[part.surface.triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -106,8 +114,8 @@ def _write_stl(stream: IO[bytes], parts: Sequence[MeshPart]) -> None:
     stream.write(records.tobytes())
 
 
-def _write_obj(stream: IO[bytes], parts: Sequence[MeshPart]) -> None:
-    stream.writelines(f"# {line}\n".encode() for line in _comments(parts))
+def _write_obj(stream: IO[bytes], parts: Sequence[MeshPart], origin: Provenance) -> None:
+    stream.writelines(f"# {line}\n".encode() for line in _comments(parts, origin))
     first = 1  # OBJ counts vertices from 1, through all objects
     for part in parts:
         name = "_".join(_plain(part.label.name).split()) or f"label_{part.label.value}"
@@ -117,7 +125,7 @@ def _write_obj(stream: IO[bytes], parts: Sequence[MeshPart]) -> None:
         first += len(part.surface.vertices)
 
 
-def _write_ply(stream: IO[bytes], parts: Sequence[MeshPart]) -> None:
+def _write_ply(stream: IO[bytes], parts: Sequence[MeshPart], origin: Provenance) -> None:
     vertices = np.zeros(sum(len(part.surface.vertices) for part in parts), PLY_VERTEX)
     triangles = np.zeros(sum(len(part.surface.triangles) for part in parts), PLY_TRIANGLE)
     triangles["count"] = 3
@@ -128,7 +136,7 @@ def _write_ply(stream: IO[bytes], parts: Sequence[MeshPart]) -> None:
         vertices["colour"][first : first + len(points)] = part.label.colour
         triangles["corners"][done : done + len(corners)] = corners + first
         first, done = first + len(points), done + len(corners)
-    header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in _comments(parts))]
+    header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in _comments(parts, origin))]
     header += [f"element vertex {len(vertices)}", *(f"property float {axis}" for axis in "xyz")]
     header += [f"property uchar {colour}" for colour in ("red", "green", "blue")]
     header += [f"element face {len(triangles)}", "property list uchar int vertex_indices", "end_header"]
@@ -137,7 +145,7 @@ def _write_ply(stream: IO[bytes], parts: Sequence[MeshPart]) -> None:
     stream.write(triangles.tobytes())
 
 
-WRITERS: dict[str, Callable[[IO[bytes], Sequence[MeshPart]], None]] = {
+WRITERS: dict[str, Callable[[IO[bytes], Sequence[MeshPart], Provenance], None]] = {
     ".stl": _write_stl,
     ".obj": _write_obj,
     ".ply": _write_ply,
@@ -157,8 +165,9 @@ def _write_lines(stream: IO[bytes], form: str, rows: npt.NDArray[np.float64] | n
         stream.write((form * len(block) % tuple(block.ravel().tolist())).encode("ascii"))
 
 
-def _comments(parts: Sequence[MeshPart]) -> list[str]:
+def _comments(parts: Sequence[MeshPart], origin: Provenance) -> list[str]:
     lines = [f"MedSeg-RL {__version__}. For research use only. Not a medical device.", "SPACE=LPS", "UNIT=mm"]
+    lines.append(f"provenance={as_text(origin, LONGEST_COMMENT)}")
     for part in parts:
         colour = " ".join(str(c) for c in part.label.colour)
         label = f"label={part.label.value} name={_plain(part.label.name)} colour={colour}"

@@ -21,6 +21,7 @@ from medseg_rl.imageio.limits import check_size, checked_slices, times
 from medseg_rl.imageio.nifti_transforms import Form, choose_affine
 from medseg_rl.volume import Volume, corner_distance
 
+LONGEST_DESCRIPTION = 79  # bytes; the 80th ends it
 TRANSFORM_FIELDS = [
     "qform_code",
     "sform_code",
@@ -185,7 +186,7 @@ def _data_offset(path: Path, header: Header) -> int:
         raise InputFileError(f"{path} does not say where its voxels begin; get the file again") from None
 
 
-def write(path: Path, volume: Volume) -> None:
+def write(path: Path, volume: Volume, *, description: str = "") -> None:
     """Writes `volume` to `path`. Both transforms and codes of the file it came from are kept, if it was a NIfTI file.
 
     Otherwise sform = qform, code 1; on a sheared grid the qform gets code 0, as a quaternion cannot hold shear.
@@ -195,6 +196,7 @@ def write(path: Path, volume: Volume) -> None:
     header = nib.Nifti2Header() if version == 2 else nib.Nifti1Header()
     header.set_data_dtype(volume.array.dtype)
     header.set_data_shape(volume.shape)
+    header["descrip"] = description.encode("ascii", "replace")[:LONGEST_DESCRIPTION]
     if stored:
         header["pixdim"][:4] = stored["pixdim"]
         for name in TRANSFORM_FIELDS:

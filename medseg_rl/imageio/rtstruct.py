@@ -17,9 +17,10 @@ import pydicom
 
 from medseg_rl.errors import InputFileError
 from medseg_rl.imageio.dicom_objects import OBJECT_CLASSES, full_name, open_object, readable
-from medseg_rl.imageio.dicom_sources import true_positions
+from medseg_rl.imageio.dicom_sources import origin_of, true_positions
 from medseg_rl.imageio.layers import LayerBuilder, unused_value
 from medseg_rl.imageio.polygons import filled
+from medseg_rl.imageio.provenance import BY_MODEL
 from medseg_rl.labels import BACKGROUND, Label, default_colour
 from medseg_rl.segmentation import Segmentation
 from medseg_rl.volume import Box, FloatArray, Volume
@@ -39,8 +40,8 @@ class Region:
     label: Label
     contours: list[FloatArray] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-
     cut: int = 0
+    by_model: bool = False  # not drawn by hand alone, as the file says
 
     @property
     def notes(self) -> list[str]:
@@ -64,10 +65,8 @@ def read(path: Path, *, like: Volume | None = None) -> Segmentation:
     """
     if like is None:
         raise InputFileError(f"{path} holds contours in space, not voxels; give the image they were drawn on (--like)")
-    dataset = open_object(path)
+    dataset = _structure_set(path)
     with readable(path):
-        if OBJECT_CLASSES.get(str(dataset.SOPClassUID)) != "RTSTRUCT":
-            raise InputFileError(f"{path} is no RTSTRUCT; give one, or the image itself")
         warnings = _other_series(dataset, like)
         regions = regions_of(dataset, warnings)
         slices = true_positions(like)
@@ -75,7 +74,25 @@ def read(path: Path, *, like: Volume | None = None) -> Segmentation:
         for region in regions:
             builder.add(region.label, *_mask(region, like, slices, warnings))
             warnings += region.notes
-    return builder.finished(like.affine, {"format": "RTSTRUCT", "path": str(path), "warnings": warnings}, like)
+        source = {"format": "RTSTRUCT", "path": str(path), "warnings": warnings, **origin_of(dataset)}
+        source[BY_MODEL] = sorted(region.label.value for region in regions if region.by_model)
+    return builder.finished(like.affine, source, like)
+
+
+def read_regions(path: Path) -> tuple[list[Region], list[str]]:
+    """The ROIs of a file as contours in space, and what had to be changed; needs no image. Raises InputFileError."""
+    dataset = _structure_set(path)
+    warnings: list[str] = []
+    with readable(path):
+        return regions_of(dataset, warnings), warnings
+
+
+def _structure_set(path: Path) -> pydicom.Dataset:
+    dataset = open_object(path)
+    with readable(path):
+        if OBJECT_CLASSES.get(str(dataset.SOPClassUID)) != "RTSTRUCT":
+            raise InputFileError(f"{path} is no RTSTRUCT; give one, or the image itself")
+    return dataset
 
 
 def regions_of(dataset: pydicom.Dataset, warnings: list[str]) -> list[Region]:
@@ -92,7 +109,8 @@ def regions_of(dataset: pydicom.Dataset, warnings: list[str]) -> list[Region]:
         if value == BACKGROUND:
             value = unused_value(numbers)
             warnings.append(f"{name!r} cannot have the value 0 and becomes {value}")
-        regions[number] = Region(Label(value, name, default_colour(value)))
+        by_model = str(item.get("ROIGenerationAlgorithm") or "MANUAL") != "MANUAL"
+        regions[number] = Region(Label(value, name, default_colour(value)), by_model=by_model)
     for item in dataset.get("ROIContourSequence") or []:
         found = regions.get(int(item.ReferencedROINumber))
         if found is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from medseg_rl.errors import GeometryError, InputFileError, OutputError
-from medseg_rl.imageio import label_tables
+from medseg_rl.imageio import label_tables, provenance
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.imageio.kinds import SEGMENTATION_KINDS, kind_of, output_kind, stem_of
 from medseg_rl.imageio.masks import as_label_map, geometry_line, narrowed, on_grid_of
@@ -51,6 +51,7 @@ def read(
         segmentation = _read_nrrd(path, threshold)
     else:
         segmentation = _read_label_map(path, time_point=time_point, prefer=prefer, threshold=threshold)
+    segmentation = _with_origin(path, segmentation)
     if labels is not None:
         segmentation = _under_table(segmentation, labels)
     if like is None or all(layer.affine is like.affine for layer in segmentation.layers):
@@ -125,6 +126,14 @@ def _with_table_beside(path: Path, mask: Volume) -> Segmentation:
     return Segmentation.of_label_map(mask, table)
 
 
+def _with_origin(path: Path, segmentation: Segmentation) -> Segmentation:
+    """With what the file, or else the one beside it, says of where its labels come from."""
+    grid = segmentation.grid
+    said = grid.source.get(provenance.KEY) or (provenance.read_beside(path) if path.is_file() else {})
+    layers = (replace(grid, source=provenance.into_source(grid.source, said)), *segmentation.layers[1:])
+    return Segmentation(layers, segmentation.labels) if said else segmentation
+
+
 def _warned(volume: Volume, said: str) -> dict[str, Any]:
     return {**volume.source, "warnings": [*volume.source.get("warnings", []), said]}
 
@@ -167,20 +176,21 @@ def write(
             " resample the segmentation first"
         )
     said: list[str] = []
+    origin = provenance.completed(told.pop("provenance", None), like.source)
     if flatten or kind not in SEGMENTATION_KINDS or (kind == "DICOM SEG" and form == "LABELMAP"):
         segmentation, said = _in_one_map(path, segmentation, flatten)
     if kind == "SEG.NRRD":
-        _write_seg_nrrd(path, segmentation, like)
+        _write_seg_nrrd(path, segmentation, like, origin)
     elif kind == "RTSTRUCT":
         from medseg_rl.imageio import rtstruct_writing
 
-        said += rtstruct_writing.write(path, segmentation, like=like, **told)
+        said += rtstruct_writing.write(path, segmentation, like=like, provenance=origin, **told)
     elif kind == "DICOM SEG":
         from medseg_rl.imageio import dicom_seg_writing
 
-        said += dicom_seg_writing.write(path, segmentation, like=like, form=form, **told)
+        said += dicom_seg_writing.write(path, segmentation, like=like, form=form, provenance=origin, **told)
     else:
-        said += _write_with_table(path, segmentation, like, orthonormalise)
+        said += _write_with_table(path, segmentation, like, orthonormalise, origin)
     return said
 
 
@@ -198,13 +208,16 @@ def _in_one_map(path: Path, segmentation: Segmentation, flatten: bool) -> tuple[
     return Segmentation.of_label_map(segmentation.flattened(), segmentation.labels), said
 
 
-def _write_seg_nrrd(path: Path, segmentation: Segmentation, like: Volume) -> None:
+def _write_seg_nrrd(path: Path, segmentation: Segmentation, like: Volume, origin: dict[str, Any]) -> None:
     from medseg_rl.imageio import itk, segment_table
 
-    itk.write_nrrd(path, segment_table.as_one_array(segmentation), like, segment_table.header_fields(segmentation))
+    fields = {**segment_table.header_fields(segmentation), provenance.NRRD_FIELD: provenance.as_text(origin)}
+    itk.write_nrrd(path, segment_table.as_one_array(segmentation), like, fields)
 
 
-def _write_with_table(path: Path, segmentation: Segmentation, like: Volume, orthonormalise: bool) -> list[str]:
+def _write_with_table(
+    path: Path, segmentation: Segmentation, like: Volume, orthonormalise: bool, origin: dict[str, Any]
+) -> list[str]:
     from medseg_rl.imageio import write_stored
 
     beside = table_beside(path)
@@ -213,4 +226,4 @@ def _write_with_table(path: Path, segmentation: Segmentation, like: Volume, orth
             table = stack.enter_context(atomic_path(beside))
             table.write_bytes(label_tables.table_content(beside, segmentation.labels))
         array = narrowed(segmentation.grid.array)
-        return write_stored(path, like.with_array(array), orthonormalise=orthonormalise)
+        return write_stored(path, like.with_array(array), orthonormalise=orthonormalise, origin=origin)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from medseg_rl.errors import Cancelled, GeometryError
@@ -30,11 +30,13 @@ def quantities_of(
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     cancel: Callable[[], bool] = _never,
     progress: Callable[[int, int], None] | None = None,
+    provenance: Mapping[str, object] | None = None,
 ) -> QuantityReport:
     """All quantities of the labels `values`, or of every label of the segmentation and the reference.
 
     With `image` intensities too, with `reference` the comparison of labels of the same value; both lie on the grid of
     the segmentation. `cancel` is asked between labels, `progress` told the labels done and their number.
+    `provenance`: where the mask comes from; what its file said, unless given.
     Raises GeometryError (another grid, a volume whose slices are known to be missing), Cancelled.
     """
     _check(segmentation, image, reference)
@@ -69,6 +71,7 @@ def quantities_of(
         mask_sha256=hash_of(segmentation),
         reference_sha256=hash_of(reference) if reference else None,
         warnings=tuple(_warnings(segmentation, reference)),
+        provenance=provenance or segmentation.grid.source.get("provenance", {}),
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from medseg_rl import __version__
@@ -21,14 +22,17 @@ from medseg_rl.volume import Index, Spacing, content_hash
 NOTICE = "For research use only. Not a medical device."
 SCHEMA = 1
 CSV_COLUMNS = ("label", "name", "quantity", "slice", "value", "unit", "method", "note")
-CASE_COLUMNS = ("image_sha256", "mask_sha256", "reference_sha256", "version", "notice")
+CASE_COLUMNS = ("image_sha256", "mask_sha256", "reference_sha256", "version", "notice", "provenance")
 TABLE_COLUMNS = ("label", "name", "quantity", "slice", "value", "unit", "note", "method")
 IN_SLICE = AXIAL.partition(";")[0]
 
 
 @dataclass(frozen=True)
 class QuantityReport:
-    """The labels' quantities and what they were taken from. Hashes are SHA-256 of voxels and affine, None without."""
+    """The labels' quantities and what they were taken from. Hashes are SHA-256 of voxels and affine, None without.
+
+    `provenance`: where the mask comes from (models, journal, voxels by source), as far as it is known.
+    """
 
     labels: tuple[LabelQuantities, ...]
     shape: Index
@@ -39,6 +43,7 @@ class QuantityReport:
     mask_sha256: str
     reference_sha256: str | None = None
     warnings: tuple[str, ...] = ()
+    provenance: Mapping[str, object] = field(default_factory=dict)
     version: str = __version__
 
     def __getitem__(self, value: int) -> LabelQuantities:
@@ -57,6 +62,7 @@ class QuantityReport:
             "image_sha256": self.image_sha256,
             "mask_sha256": self.mask_sha256,
             "reference_sha256": self.reference_sha256,
+            "provenance": dict(self.provenance),
             "grid": {
                 "shape": list(self.shape),
                 "spacing_mm": list(self.spacing),
@@ -69,7 +75,8 @@ class QuantityReport:
 
     def as_csv(self) -> str:
         """One line a number, those of every axial slice included; an undefined one is empty and noted."""
-        case = (self.image_sha256, self.mask_sha256, self.reference_sha256, self.version, NOTICE)
+        origin = json.dumps(self.provenance, separators=(",", ":")) if self.provenance else ""
+        case = (self.image_sha256, self.mask_sha256, self.reference_sha256, self.version, NOTICE, origin)
         lines = io.StringIO()
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow([*CSV_COLUMNS, *CASE_COLUMNS])

@@ -185,7 +185,8 @@ def test_the_model_s_share_and_the_notice_are_stated(tmp_path, image):
     assert kinds == {short_name(LONG): "MANUAL", "Liver": "SEMIAUTOMATIC", "none": "MANUAL"}
     assert str(dataset.SeriesDescription).startswith("RESEARCH")
     said = str(dataset.ContributingEquipmentSequence[0].ContributionDescription)
-    assert said == "For research use only. Not a medical device. bundle: ab12"
+    assert said.startswith('For research use only. Not a medical device. {"program":"medseg-rl ')
+    assert said.endswith('"bundle":"ab12"}')
 
 
 @pytest.mark.parametrize("form", ["BINARY", "LABELMAP"])

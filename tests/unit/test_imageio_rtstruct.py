@@ -111,7 +111,7 @@ def test_contours_and_images_refer_to_each_other(tmp_path, image):
         "MANUAL",
     ]
     assert dataset.SeriesDescription.startswith("RESEARCH")
-    assert "bundle: ab12" in dataset.ContributingEquipmentSequence[0].ContributionDescription
+    assert '"bundle":"ab12"' in dataset.ContributingEquipmentSequence[0].ContributionDescription
 
 
 def test_nothing_of_the_patient_is_in_a_de_identified_file(tmp_path, image):
