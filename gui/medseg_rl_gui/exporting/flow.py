@@ -5,27 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from medseg_rl import __version__
 from medseg_rl.errors import Cancelled, MedSegError
+from medseg_rl.session.provenance import provenance_of, touched_by_model
 from medseg_rl_gui.dialogs import Dialogs, FileQuestion
 from medseg_rl_gui.exporting.dialog import ExportDialog
 from medseg_rl_gui.exporting.formats import ExportChoices
-from medseg_rl_gui.exporting.writing import Export, exportable_of, touched_by_model
+from medseg_rl_gui.exporting.writing import Export, exportable_of
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.opening.starting import OpenedCase
 from medseg_rl_gui.opening.waiting import Waiting
 
+APPLICATION = f"medseg-rl-gui {__version__}"
+
 
 class ExportFlow:
     """Remembers the last format that was chosen. `notify`: hears the file and what there is to know of it; where it is
-    left out, a message says so.
+    left out, a message says so. `user`: the name that goes into the provenance, empty for none.
     """
 
     def __init__(
-        self, dialogs: Dialogs, waiting: Waiting, *, notify: Callable[[Path, Sequence[str]], None] | None = None
+        self,
+        dialogs: Dialogs,
+        waiting: Waiting,
+        *,
+        notify: Callable[[Path, Sequence[str]], None] | None = None,
+        user: Callable[[], str] = str,
     ) -> None:
         self._dialogs = dialogs
         self._waiting = waiting
         self._notify = notify or self._tell
+        self._user = user
         self._format = "seg"
 
     def export(self, case: OpenedCase, *, folder: str = "") -> Path | None:
@@ -52,7 +62,7 @@ class ExportFlow:
         path = self._asked_where(case, choices, folder)
         if path is None:
             return None
-        provenance = {} if case.keeping is None else case.keeping.provenance()
+        provenance = provenance_of(case.session, application=APPLICATION, user=self._user())
         export = Export(exportable, choices, touched_by_model(case.session), provenance)
         export.check(path)
         said = self._waiting.wait(tr("Exporting"), lambda progress: export.write(path))

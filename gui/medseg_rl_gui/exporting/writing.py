@@ -83,11 +83,6 @@ def exportable_of(session: SegmentationSession) -> Exportable:
     return Exportable(Segmentation(layers, accepted.labels), session.image)
 
 
-def touched_by_model(session: SegmentationSession) -> tuple[int, ...]:
-    """Values of the labels that a model had a hand in."""
-    return tuple(value for value, counts in session.written_by_label.items() if counts.get("model"))
-
-
 def _table(segmentation: Segmentation, values: Collection[int]) -> LabelMap:
     return LabelMap(tuple(label for label in segmentation.labels.labels if label.value in values))
 

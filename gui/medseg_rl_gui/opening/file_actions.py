@@ -48,7 +48,7 @@ class FileActions:
         self._desk, self._dialogs, self._store, self._banners, self._say = desk, dialogs, store, banners, say
         self._view, self._window = view, window
         self.opening = OpeningFlow(dialogs, waiting, starter, desk, root=root)
-        self.exporting = ExportFlow(dialogs, waiting, notify=self._exported)
+        self.exporting = ExportFlow(dialogs, waiting, notify=self._exported, user=lambda: store.current.model.user_name)
         self.screenshots = ScreenshotFlow(dialogs)
         self._saved_path: dict[str, Path] = {}  # by case, once it was saved under another name
 
