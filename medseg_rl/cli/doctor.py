@@ -11,12 +11,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import typer
 
+from medseg_rl.cli.doctor_window import window_findings
+from medseg_rl.cli.findings import Finding
 from medseg_rl.cli.terminal import JsonOption, guarded, print_json, print_table, progress
 from medseg_rl.errors import MedSegError
 
@@ -42,17 +42,6 @@ COMPRESSIONS = {  # transfer syntaxes by their common names
 ENOUGH_MEMORY_GB = 4.0
 ENOUGH_DISK_GB = 1.0
 
-Status = Literal["ok", "note", "lacking"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. "note" works but could be better; "lacking" must be mended."""
-
-    what: str
-    status: Status
-    says: str
-
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command to the application."""
@@ -61,7 +50,7 @@ def add_to(app: typer.Typer) -> None:
 
 @guarded
 def doctor(as_json: JsonOption = False) -> None:
-    """Check this installation: packages, processor, memory, bundles, samples, data folder."""
+    """Check this installation: packages, processor, memory, bundles, samples, data folder, window."""
     findings: list[Finding] = []
     with progress("looking at this machine", len(CHECKS)) as bar:
         for done, check in enumerate(CHECKS):
@@ -173,6 +162,10 @@ def _decoders() -> Iterator[Finding]:
     yield Finding("DICOM decoders", "note" if lacking else "ok", says)
 
 
+def _window() -> Iterator[Finding]:
+    yield from window_findings()
+
+
 def _data() -> Iterator[Finding]:
     from medseg_rl.dataset import find_data_root
 
@@ -192,4 +185,5 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _decoders,
     _bundles,
     _data,
+    _window,
 )
