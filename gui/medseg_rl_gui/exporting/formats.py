@@ -17,10 +17,7 @@ Family = Literal["dicom", "map", "mesh", "table"]
 
 @dataclass(frozen=True)
 class Format:
-    """One entry of the list. `ending`: of the file. `note`: what to know of it. `overlap`: whether labels may overlap.
-
-    `provenance_beside`: whether where it comes from goes into a file of its own, for want of a place inside.
-    """
+    """One entry of the list. `ending`: of the file. `note`: what to know. `overlap`: whether labels may overlap."""
 
     id: str
     text: str
@@ -28,7 +25,6 @@ class Format:
     family: Family
     note: str
     overlap: bool = False
-    provenance_beside: bool = True
 
 
 FORMATS: tuple[Format, ...] = (
@@ -39,7 +35,6 @@ FORMATS: tuple[Format, ...] = (
         "dicom",
         mark("Segments are numbered 1, 2, 3…; your label values are kept in the tracking identifiers."),
         overlap=True,
-        provenance_beside=False,
     ),
     Format(
         "seg_map",
@@ -47,7 +42,6 @@ FORMATS: tuple[Format, ...] = (
         ".seg.dcm",
         "dicom",
         mark("Keeps label values as they are. Few programs read this newer form yet."),
-        provenance_beside=False,
     ),
     Format(
         "rtstruct",
@@ -56,7 +50,6 @@ FORMATS: tuple[Format, ...] = (
         "dicom",
         mark("Contours along the borders of the voxels; region numbers are your label values."),
         overlap=True,
-        provenance_beside=False,
     ),
     Format("nifti", mark("NIfTI"), ".nii.gz", "map", mark("Names and colours go into a table beside the file.")),
     Format(
@@ -69,14 +62,12 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format("nrrd", mark("NRRD"), ".nrrd", "map", mark("Names and colours go into a table beside the file.")),
     Format("mha", mark("MetaImage"), ".mha", "map", mark("Names and colours go into a table beside the file.")),
-    Format("stl", mark("Surface, STL"), ".stl", "mesh", mark("One label; LPS millimetres."), provenance_beside=False),
-    Format("obj", mark("Surfaces, OBJ"), ".obj", "mesh", mark("LPS millimetres, no colours."), provenance_beside=False),
-    Format(
-        "ply", mark("Surfaces, PLY"), ".ply", "mesh", mark("LPS millimetres, with colours."), provenance_beside=False
-    ),
-    Format("json", mark("Label table, JSON"), ".labels.json", "table", mark("No voxels."), provenance_beside=False),
-    Format("ctbl", mark("Label table, 3D Slicer"), ".csv", "table", mark("No voxels."), provenance_beside=False),
-    Format("label", mark("Label table, ITK-SNAP"), ".label", "table", mark("No voxels."), provenance_beside=False),
+    Format("stl", mark("Surface, STL"), ".stl", "mesh", mark("One label; LPS millimetres.")),
+    Format("obj", mark("Surfaces, OBJ"), ".obj", "mesh", mark("LPS millimetres, no colours.")),
+    Format("ply", mark("Surfaces, PLY"), ".ply", "mesh", mark("LPS millimetres, with colours.")),
+    Format("json", mark("Label table, JSON"), ".labels.json", "table", mark("No voxels.")),
+    Format("ctbl", mark("Label table, 3D Slicer"), ".csv", "table", mark("No voxels.")),
+    Format("label", mark("Label table, ITK-SNAP"), ".label", "table", mark("No voxels.")),
 )
 BY_ID = {format_.id: format_ for format_ in FORMATS}
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg_rl.imageio import atomic_path, check_output, write_label_table, write_segmentation
-from medseg_rl.imageio.kinds import stem_of
+from medseg_rl.imageio import check_output, write_label_table, write_segmentation
 from medseg_rl.imageio.meshes import check_mesh_output, mesh_parts, write_mesh
 from medseg_rl.labels import LabelMap, label_dtype
 from medseg_rl.segmentation import Segmentation
 from medseg_rl.session import SegmentationSession
-from medseg_rl.session.session_file import NOTICE
 from medseg_rl_gui.exporting.formats import Exportable, ExportChoices
 
 
@@ -34,7 +31,7 @@ class Export:
             check_output(path)
 
     def write(self, path: Path) -> list[str]:
-        """Writes the file and, where the format has no place for it, its provenance beside it. Returns what to know.
+        """Writes the file, its provenance in it or beside it where the format has no place. Returns what to know.
 
         Raises OutputError; an old file is then as it was.
         """
@@ -44,10 +41,7 @@ class Export:
             return []
         if family == "mesh":
             return self._write_mesh(path)
-        said = self._write_labels(path)
-        if self.choices.format.provenance_beside:
-            _write_provenance(path, self.provenance)
-        return said
+        return self._write_labels(path)
 
     def _write_labels(self, path: Path) -> list[str]:
         chosen = self.choices
@@ -85,9 +79,3 @@ def exportable_of(session: SegmentationSession) -> Exportable:
 
 def _table(segmentation: Segmentation, values: Collection[int]) -> LabelMap:
     return LabelMap(tuple(label for label in segmentation.labels.labels if label.value in values))
-
-
-def _write_provenance(path: Path, provenance: Mapping[str, object]) -> None:
-    beside = path.with_name(f"{stem_of(path)}.provenance.json")
-    with atomic_path(beside) as temporary:
-        temporary.write_text(json.dumps({"notice": NOTICE, **provenance}, indent=1, default=str), encoding="utf-8")
