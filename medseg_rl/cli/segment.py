@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medseg_rl.cli.kept_session import SessionOption, check_session_output, kept_session
 from medseg_rl.cli.options import (
     BundleOption,
     DeviceOption,
@@ -64,6 +65,7 @@ def segment(
         int | None, typer.Option(min=1, max=8, help="Refinement steps a click; the model's own number by default.")
     ] = None,
     together: Annotated[bool, typer.Option("--together", help="All clicks in one turn, not one by one.")] = False,
+    session_file: SessionOption = None,
     device: DeviceOption = "cpu",
     series: SeriesOption = None,
     missing: MissingOption = "refuse",
@@ -80,6 +82,8 @@ def segment(
 
     mask_file = Path(start) if start not in (AUTOMATIC, EMPTY) else None
     check_mask_output(output, [image, clicks, *([mask_file] if mask_file else [])])
+    if session_file is not None:
+        check_session_output(session_file)
     slices: dict[str, Any] = {"series": series_choice(series), "missing": missing, "tilt": tilt, "units": units}
     volume = read_volume(image, time_point=time_point, prefer=transform, **slices)
     check_memory(image, volume)
@@ -89,8 +93,12 @@ def segment(
     model = load_bundle(bundle)
     warnings = _warn(volume, model)
     began = time.perf_counter()
-    with interruptible(STOPPED) as cancel, progress("reading", len(world_clicks)) as bar:
-        session = _session(volume, model, mask_file, tuple(by_label), steps, device)
+    session = _session(volume, model, mask_file, tuple(by_label), steps, device)
+    with (
+        kept_session(session, image, session_file),
+        interruptible(STOPPED) as cancel,
+        progress("reading", len(world_clicks)) as bar,
+    ):
         turns: list[dict[str, Any]] = []
         for value, own in by_label.items():
             session.activate(value)
@@ -103,7 +111,7 @@ def segment(
                 bar.show(len(turns), len(world_clicks))
             session.accept()
         stop_if(cancel)
-    session.export(output)
+        session.export(output)
     report = _report(session, output, model, tuple(by_label))
     for value, found in report["labels"].items():
         if not found["voxels"]:
@@ -180,15 +188,17 @@ def _session(
     config = InteractionConfig()
     if model.has_agent:
         config = replace(config, steps=steps or model.steps)
-    others = None
+    others, table = None, LabelMap.of_values(labels)
     if mask_file is not None:
         mask = read_mask(mask_file, like=volume)
+        known = tuple(replace(label, layer=0) for label in mask.source["labels"].labels)
+        table = LabelMap((*known, *(label for label in table.labels if label.value not in LabelMap(known))))
         others = volume.with_array(np.where(np.isin(mask.array, labels), 0, mask.array))
     return SegmentationSession(
         volume,
         lambda: model.refiner(device),
         config,
-        labels=LabelMap.of_values(labels),
+        labels=table,
         label_map=others,
         active=labels[0],
     )
@@ -200,10 +210,12 @@ def _start(
     """Opens the proposal that the clicks correct. A mask file must hold the active label where that is `needed`."""
     from medseg_rl.imageio import read_mask
     from medseg_rl.labels import LabelMap
+    from medseg_rl.session.state import ModelUsed
 
     if start == AUTOMATIC:
         segmenter = model.automatic(device)
-        session.automatic_start(lambda volume: segmenter.predict(volume, cancel=cancel))
+        used = ModelUsed(model.name, model.version, model.hash)
+        session.automatic_start(lambda volume: segmenter.predict(volume, cancel=cancel), used)
     elif start != EMPTY:
         mask = read_mask(start, like=session.image)
         inside = mask.array == session.active_label

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from medseg_rl.bundle import load_bundle
@@ -68,3 +70,29 @@ def test_other_agents_are_found_out_and_leave_with_code_8(desk: Desk, saved, mon
     answer = desk.run("replay", saved, "--mode", "recompute")
     assert answer.code == 8
     assert "4 of them differ" in answer.stdout
+
+
+def test_segment_saves_what_it_did_and_replay_does_it_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDSEG_RL_HOME", str(desk.folder / "home"))
+    kept = desk.folder / "kept.medseg"
+    answer = desk.segment("--start", "automatic", "--session", kept)
+    assert answer.code == 0, answer.stderr
+    again = desk.run("replay", kept, "--mode", "recompute", "--json").json
+    assert again["identical"]
+    assert [step["action"] for step in again["recomputed"]][-1] == "click"
+    session = SegmentationSession.open_saved(kept, read_volume(desk.image), lambda: load_bundle(None).refiner("cpu"))
+    np.testing.assert_array_equal(session.label_map, desk.mask)
+    said = json.loads((desk.folder / "mask.provenance.json").read_text())
+    assert len(said["journal_sha256"]) == 64
+    assert said["steps"] == 3
+    assert [model["bundle_hash"] for model in said["models"]] == [load_bundle(None).hash]
+    assert said["written"]["model"] > 0
+    assert not list((desk.folder / "home").glob("cases/*"))
+
+
+def test_a_session_that_could_not_be_written_stops_segment_before_any_work(desk: Desk) -> None:
+    for name, what in (("kept.zip", "ends in .medseg"), ("nowhere/kept.medseg", "there is no folder")):
+        answer = desk.segment("--session", desk.folder / name)
+        assert answer.code == 7
+        assert what in answer.stderr
+        assert not (desk.folder / "mask.nii.gz").exists()
