@@ -21,6 +21,7 @@ from medseg_rl.cli import (
     info,
     labels,
     quantities,
+    recipe,
     replay,
     segment,
     train,
@@ -35,7 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (segment, info, quantities, convert, labels, train, evaluate, feedback, replay, gui, demo, doctor):
+COMMANDS = (segment, info, quantities, convert, labels, train, evaluate, recipe, feedback, replay, gui, demo, doctor)
+for module in COMMANDS:
     module.add_to(app)
 
 
