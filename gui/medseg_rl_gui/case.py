@@ -51,7 +51,7 @@ class CaseInHand:
     def _recorder(self, store: FeedbackStore, submit: Submit) -> FeedbackRecorder | None:
         if self.opened.keeping is None:
             return None
-        recorder = FeedbackRecorder(store, CaseIdentity(self.opened.case_id), submit=submit)
+        recorder = FeedbackRecorder(store, CaseIdentity.of(self.opened.case_id, self.session.image), submit=submit)
         recorder.watch(self.session)
         return recorder
 

@@ -19,6 +19,7 @@ from medseg_rl.errors import MedSegError, OutputError
 
 LONGEST_NAME = 180  # of the final name kept in the temporary one; file systems allow 255 bytes
 SPARE_BYTES = 1 << 20  # with less free than this, any failed write is put down to the full disk
+TOO_LARGE = "it is larger than a file may be here (limit of the system, `ulimit -f`, or of the file system)"
 NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -71,7 +72,9 @@ def _one_line(final: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        if error.errno == errno.EFBIG:
+            raise OutputError(f"cannot write {final}: {TOO_LARGE}; the old file, if any, is unchanged") from error
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise OutputError(f"cannot write {final}: {_full(final)}; the old file, if any, is unchanged") from error
         raise OutputError(f"cannot write {final}: {error.strerror or error}; nothing was changed") from error
     except MedSegError:

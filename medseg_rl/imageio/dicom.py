@@ -14,6 +14,7 @@ from medseg_rl.errors import InputFileError
 from medseg_rl.imageio.dicom_checks import problem_of
 from medseg_rl.imageio.dicom_geometry import GeometryReport, refusal_of, report_of
 from medseg_rl.imageio.dicom_grid import lps_affine, regrid_of, resampled
+from medseg_rl.imageio.dicom_patient import PATIENT, patient_hash
 from medseg_rl.imageio.dicom_pixels import read_stack
 from medseg_rl.imageio.dicom_scan import Scan, files_below, scan
 from medseg_rl.imageio.dicom_series import Series
@@ -100,6 +101,7 @@ def read(
     if unit.factor != 1:
         array = (array * unit.factor).astype(float_type)
     source |= {"format": "DICOM", "path": str(path), "series_uid": chosen.uid, "geometry": report.facts()}
+    source |= {PATIENT: patient_hash(chosen.first.path)}
     source |= {"units": unit.name, "units_formula": unit.formula, "window": _window(chosen, unit.factor)}
     source["warnings"] = [*source["warnings"], *([unit.note] if unit.note else []), *notes]
     return Volume(array, RAS_FROM_LPS @ affine, MODALITIES.get(chosen.modality), source)

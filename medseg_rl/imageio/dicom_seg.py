@@ -20,6 +20,7 @@ from medseg_rl.imageio.dicom_colours import colour_of
 from medseg_rl.imageio.dicom_objects import OBJECT_CLASSES, full_name, open_object, readable
 from medseg_rl.imageio.dicom_seg_frames import Frames, Grid, Plane, frames_of, grid_of, pixel_reader
 from medseg_rl.imageio.dicom_sources import origin_of, true_positions
+from medseg_rl.imageio.dicom_terms import TERMS, Terms, terms_of
 from medseg_rl.imageio.layers import LayerBuilder, unused_value
 from medseg_rl.imageio.provenance import BY_MODEL
 from medseg_rl.labels import BACKGROUND, Label, LabelMap, default_colour, label_dtype
@@ -50,7 +51,12 @@ def read(path: Path, *, like: Volume | None = None, threshold: float | None = No
         else:
             rule = _Rule(path, dataset, threshold)
             segmentation = _read_segments(path, frames, grid, lambda n: rule.inside(pixels(n)), table)
-        source = {**segmentation.grid.source, **origin_of(dataset), BY_MODEL: sorted(table.by_model)}
+        source = {
+            **segmentation.grid.source,
+            **origin_of(dataset),
+            BY_MODEL: sorted(table.by_model),
+            TERMS: table.terms,
+        }
     layers = (replace(segmentation.grid, source=source), *segmentation.layers[1:])
     return Segmentation(layers, segmentation.labels)
 
@@ -63,6 +69,7 @@ class _Table:
     background: set[int] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
     by_model: set[int] = field(default_factory=set)  # values of labels that were not drawn by hand alone
+    terms: dict[int, Terms] = field(default_factory=dict)  # what each value is, in codes
 
     def add(self, number: int, wanted: Label | None, value: int, name: str) -> None:
         """A segment whose user's value may already be taken, or be 0, gets a free one, and that is said."""
@@ -93,6 +100,8 @@ def _segments_of(dataset: pydicom.Dataset) -> _Table:
         name = full_name(str(item.get("SegmentLabel") or ""), str(item.get("SegmentDescription") or ""))
         name = name or f"Label {value}"
         table.add(number, _coloured(item, value, name), value, name)
+        if terms := terms_of(item):
+            table.terms[table.labels[number].value] = terms
         if str(item.get("SegmentAlgorithmType") or "MANUAL") != "MANUAL":
             table.by_model.add(table.labels[number].value)
     return table

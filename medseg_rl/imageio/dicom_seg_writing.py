@@ -37,6 +37,7 @@ from medseg_rl.imageio.dicom_sources import (
     planes_of,
     source_of,
 )
+from medseg_rl.imageio.dicom_terms import TERMS, TISSUE, Terms
 from medseg_rl.imageio.limits import MAX_VOXELS
 from medseg_rl.imageio.masks import geometry_line
 from medseg_rl.labels import BACKGROUND, Label, label_dtype
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 SegForm = Literal["BINARY", "LABELMAP"]
 MOST_SEGMENTS = 65535
-TISSUE = Code("85756007", "SCT", "Tissue")  # the least that can be said of a segment
 
 
 def write(
@@ -81,7 +81,11 @@ def write(
     if form == "LABELMAP":
         labels = tuple(sorted(labels, key=lambda label: label.value))
     numbers = {label.value: label.value if form == "LABELMAP" else n for n, label in enumerate(labels, 1)}
-    items = [_segment(numbers[label.value], label, label.value in touched_by_model) for label in labels]
+    terms = _terms_of(segmentation, deidentified)
+    items = [
+        _segment(numbers[label.value], label, label.value in touched_by_model, terms.get(label.value))
+        for label in labels
+    ]
     dataset = _assembled(path, segmentation, numbers, form, items, source, planes)
     made_by(dataset, source, "segmentation", origin_note(provenance))
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -115,9 +119,15 @@ def check_labels(path: Path, segmentation: Segmentation, form: SegForm) -> list[
     return []
 
 
-def _segment(number: int, label: Label, by_model: bool) -> SegmentDescription:
+def _terms_of(segmentation: Segmentation, deidentified: bool) -> dict[int, Terms]:
+    known: Mapping[int, Terms] = segmentation.grid.source.get(TERMS, {})
+    return {value: terms.published() if deidentified else terms for value, terms in known.items()}
+
+
+def _segment(number: int, label: Label, by_model: bool, terms: Terms | None) -> SegmentDescription:
     import highdicom
 
+    terms = terms or Terms(TISSUE, TISSUE)
     name = short_name(label.name) or f"Label {label.value}"
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=PRODUCT, family=Code("123110", "DCM", "Artificial Intelligence"), version=__version__
@@ -125,13 +135,14 @@ def _segment(number: int, label: Label, by_model: bool) -> SegmentDescription:
     item = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=name,
-        segmented_property_category=TISSUE,
-        segmented_property_type=TISSUE,
+        segmented_property_category=terms.category,
+        segmented_property_type=terms.type,
         algorithm_type="SEMIAUTOMATIC" if by_model else "MANUAL",
         algorithm_identification=algorithm if by_model else None,
         tracking_uid=generate_uid(),
         tracking_id=TRACKING.format(value=label.value),
     )
+    terms.describe(item)
     item.RecommendedDisplayCIELabValue = list(cielab_of(label.colour))
     if name != label.name:
         item.SegmentDescription = label.name[:LONGEST_TEXT]

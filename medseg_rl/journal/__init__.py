@@ -5,7 +5,7 @@ Opens no network connection, unpickles nothing, and reads every file as if a str
 """
 
 from medseg_rl.journal.case_folder import CaseFolder, CaseReport, discard_case, find_cases
-from medseg_rl.journal.case_id import case_id
+from medseg_rl.journal.case_id import case_id, patient_id
 from medseg_rl.journal.case_lock import CaseBusyError
 from medseg_rl.journal.formats import FORMAT_VERSION, SESSION_ENDING
 
@@ -18,4 +18,5 @@ __all__ = [
     "case_id",
     "discard_case",
     "find_cases",
+    "patient_id",
 ]

@@ -26,6 +26,12 @@ def case_id(content_hash: str, folder: Path | None = None) -> str:
     return "case-" + hashlib.sha256(f"{salt}:{content_hash}".encode("ascii")).hexdigest()[:8]
 
 
+def patient_id(patient_hash: str, folder: Path | None = None) -> str:
+    """ "patient-" and 8 hex digits for what `imageio` calls a patient's hash; the rest as for `case_id`."""
+    salt = _salt(user_data_folder() if folder is None else folder)
+    return "patient-" + hashlib.sha256(f"{salt}:patient:{patient_hash}".encode()).hexdigest()[:8]
+
+
 def _salt(folder: Path) -> str:
     path = folder / SALT_FILE
     if not path.exists():

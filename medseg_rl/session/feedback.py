@@ -1,6 +1,6 @@
 """Writes what a clinician does in a session as feedback records. An observer: the session knows nothing of it.
 
-    recorder = FeedbackRecorder(FeedbackStore(), CaseIdentity("case-0a1b2c3d"))
+    recorder = FeedbackRecorder(FeedbackStore(), CaseIdentity.of("case-0a1b2c3d", session.image))
     recorder.watch(session)
     ...
     recorder.finish()

@@ -14,10 +14,13 @@ from weakref import WeakKeyDictionary
 import numpy.typing as npt
 
 from medseg_rl.errors import MedSegError
+from medseg_rl.imageio.dicom_patient import PATIENT
+from medseg_rl.journal import patient_id
 from medseg_rl.rlhf.arrays import encoded
 from medseg_rl.rlhf.consent import Consent
 from medseg_rl.rlhf.records import ArrayReference, Record, RecordError, Split, new_record_id, now_utc
 from medseg_rl.rlhf.store import FeedbackStore
+from medseg_rl.volume import Volume
 
 Pack = Callable[[npt.NDArray[Any]], ArrayReference]
 Build = Callable[[Pack, dict[str, Any]], Record]
@@ -42,6 +45,12 @@ class CaseIdentity:
     split: Split | None = None
     annotator_kind: Literal["human", "simulated"] = "human"
     policy_id: Callable[[], str | None] | None = None
+
+    @classmethod
+    def of(cls, case_id: str, image: Volume) -> CaseIdentity:
+        """With the patient as its group where the image is DICOM that numbers its patient. Raises as `case_id` does."""
+        known = image.source.get(PATIENT)
+        return cls(case_id, patient_id(known) if known else None)
 
 
 class Filed:

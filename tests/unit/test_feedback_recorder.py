@@ -7,6 +7,7 @@ import json
 import queue
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -580,3 +581,13 @@ def test_hints_are_plain_and_the_recorder_loads_no_torch():
     code = "import sys, medseg_rl.session.feedback; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_records_of_a_patient_are_grouped_by_a_salted_hash(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSEG_RL_HOME", str(tmp_path))
+    image = Volume(np.zeros(SHAPE, np.float32), np.eye(4), "MR", {"patient_sha256": "ab" * 32})
+    one, other = CaseIdentity.of("case-00112233", image), CaseIdentity.of("case-44556677", image)
+    assert one.group_id == other.group_id
+    assert one.group_id.startswith("patient-")
+    assert "abab" not in one.group_id
+    assert CaseIdentity.of("case-00112233", replace(image, source={})).group_id is None

@@ -393,3 +393,47 @@ def test_colours_survive_cielab(colour):
 def test_colours_are_those_of_highdicom():
     for colour in PALETTE:
         assert cielab_of(colour) == tuple(highdicom.color.CIELabColor.from_rgb(*colour).value)
+
+
+def code_item(value: str, scheme: str, meaning: str) -> pydicom.Dataset:
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def terms_of(path: Path) -> list[tuple[tuple[str, str], ...]]:
+    found = []
+    for segment in (s for s in pydicom.dcmread(path).SegmentSequence if s.SegmentNumber):
+        kind = segment.SegmentedPropertyTypeCodeSequence[0]
+        codes = [segment.SegmentedPropertyCategoryCodeSequence[0], kind]
+        codes += kind.get("SegmentedPropertyTypeModifierCodeSequence") or []
+        codes += segment.get("AnatomicRegionSequence") or []
+        found.append(tuple((code.CodingSchemeDesignator, code.CodeValue) for code in codes))
+    return found
+
+
+@pytest.mark.parametrize("form", ["BINARY", "LABELMAP"])
+def test_what_another_program_says_that_a_segment_is_goes_on_into_the_next_file(tmp_path, image, form):
+    write(tmp_path / "a.dcm", drawn(image), like=image)
+
+    def say(dataset: pydicom.Dataset) -> None:
+        first, second = dataset.SegmentSequence[0], dataset.SegmentSequence[1]
+        first.SegmentedPropertyCategoryCodeSequence = [code_item("123037004", "SCT", "Anatomical Structure")]
+        kidney = code_item("64033007", "SCT", "Kidney")
+        kidney.SegmentedPropertyTypeModifierCodeSequence = [code_item("7771000", "SCT", "Left")]
+        first.SegmentedPropertyTypeCodeSequence = [kidney]
+        first.AnatomicRegionSequence = [code_item("818983003", "SCT", "Abdomen")]
+        second.SegmentedPropertyTypeCodeSequence = [code_item("M-1", "99LOCAL", "Marked finding")]
+
+    changed(tmp_path / "a.dcm", say)
+    found = read(tmp_path / "a.dcm", like=image)
+    layers = tuple(on_grid_of(tmp_path, layer, image, part=True) for layer in found.layers)
+    segmentation = Segmentation(layers, found.labels)
+    left = (("SCT", "123037004"), ("SCT", "64033007"), ("SCT", "7771000"), ("SCT", "818983003"))
+    tissue, local = (("SCT", "85756007"),) * 2, (("SCT", "85756007"), ("99LOCAL", "M-1"))
+    write(tmp_path / "own.dcm", segmentation, like=image, form=form, deidentified=False)
+    write(tmp_path / "told.dcm", segmentation, like=image, form=form)
+    assert set(terms_of(tmp_path / "own.dcm")) == {left, local, tissue}
+    assert set(terms_of(tmp_path / "told.dcm")) == {left, tissue}
+    assert b"Marked finding" not in (tmp_path / "told.dcm").read_bytes()
+    highdicom.seg.segread(tmp_path / "own.dcm")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from hypothesis import strategies as st
 
 from medseg_rl.errors import InputFileError, MedSegError, OutputError
 from medseg_rl.history import BoxDelta
-from medseg_rl.journal import CaseBusyError, CaseFolder, case_id, discard_case, find_cases
+from medseg_rl.journal import CaseBusyError, CaseFolder, case_id, discard_case, find_cases, patient_id
 from medseg_rl.journal.case_lock import CaseLock, Holder
 from medseg_rl.journal.container import Container, json_part, write_container
 from medseg_rl.journal.deltas import check_fits, digest_of, packed, record, records, unpacked
@@ -511,3 +513,11 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
     with pytest.raises(MedSegError, match="cannot make"):
         CaseFolder(tmp_path / "case-00000001")
     tmp_path.chmod(0o700)
+
+
+def test_a_patient_is_named_by_a_salted_hash_that_differs_between_computers(tmp_path):
+    known = hashlib.sha256(b"issuer\nMarkedID").hexdigest()
+    name = patient_id(known, tmp_path / "here")
+    assert re.fullmatch(r"patient-[0-9a-f]{8}", name)
+    assert name == patient_id(known, tmp_path / "here") != patient_id(known, tmp_path / "there")
+    assert name[-8:] not in (known[:8], case_id(known, tmp_path / "here")[-8:])

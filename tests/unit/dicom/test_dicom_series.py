@@ -222,3 +222,18 @@ def test_a_part_of_the_slices_is_read_where_it_lies(tmp_path, series):
     np.testing.assert_allclose(part.affine[:3, 3], whole.index_to_world((0, 0, 1)))
     with pytest.raises(InputFileError, match="no range"):
         read_volume(folder, slices=(0, 1))
+
+
+def test_two_series_of_a_patient_share_a_hash_and_another_patient_has_another(tmp_path, dicom_file):
+    for name, patient in (
+        ("a", {"PatientID": "Q1"}),
+        ("b", {"PatientID": "Q1 "}),
+        ("c", {"PatientID": "Q2"}),
+        ("d", {}),
+    ):
+        for n in range(3):
+            dicom_file(tmp_path / name / f"{n}", 2.0 * n, n, PatientName="Same^Name", **patient)
+    a, b, c, d = (read_volume(tmp_path / name).source["patient_sha256"] for name in "abcd")
+    assert a == b != c
+    assert len(a) == 64
+    assert d is None
