@@ -9,6 +9,7 @@ Neither Qt nor torch is loaded here; the refiner is, at the first model action. 
 """
 
 from medseg_rl.session.candidates import Candidates
+from medseg_rl.session.comparing import Comparison
 from medseg_rl.session.editing_actions import EditDelta, EditReport
 from medseg_rl.session.events import SessionEvent, SessionObserver
 from medseg_rl.session.jobs import (
@@ -31,6 +32,7 @@ __all__ = [
     "Action",
     "Candidates",
     "Change",
+    "Comparison",
     "DeleteClick",
     "EditDelta",
     "EditReport",

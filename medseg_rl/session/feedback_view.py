@@ -16,7 +16,7 @@ import numpy.typing as npt
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.history import BoxDelta
 from medseg_rl.interaction import filled
-from medseg_rl.refiner import MASK_THRESHOLD, Percent
+from medseg_rl.refiner import MASK_THRESHOLD, Percent, Refiner
 from medseg_rl.rlhf.records import ArrayReference, Grid, Hint, VolumePrompt
 from medseg_rl.session.jobs import StaleDeltaError
 from medseg_rl.session.state import union_of
@@ -84,11 +84,7 @@ class CaseView:
     def policy_id(self) -> str | None:
         """What proposes here, by name and hash; None before it was loaded."""
         refiner = self._session._refiner.loaded
-        if refiner is None:
-            return None
-        identity = refiner.describe().get("bundle_hash")
-        name = re.sub(r"[^A-Za-z0-9.]+", "-", refiner.name).strip("-.") or "refiner"
-        return f"{name[:60]}@{str(identity)[:16]}" if identity else name[:60]
+        return None if refiner is None else policy_of(refiner)
 
     def region(self, value: int, clicks: Iterable[Click], boxes: Iterable[Box | None]) -> Box | None:
         """Box of the label's mask, of `clicks` and `boxes`, with a margin; None when there is none of them."""
@@ -176,6 +172,13 @@ class CaseView:
             locked=locked if locked.any() else None,
             modality=session.image.modality,
         )
+
+
+def policy_of(refiner: Refiner) -> str:
+    """Name and hash of what proposes, such as "hippocampus@0a1b2c3d4e5f6071", as records hold it."""
+    identity = refiner.describe().get("bundle_hash")
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", refiner.name).strip("-.") or "refiner"
+    return f"{name[:60]}@{str(identity)[:16]}" if identity else name[:60]
 
 
 def hints_in(box: Box, clicks: tuple[Click, ...], n_new: int) -> tuple[Hint, ...]:

@@ -24,6 +24,7 @@ from medseg_rl.session import label_actions, proposals, provenance
 from medseg_rl.session.arrays import percent_key
 from medseg_rl.session.candidates import Candidates, CandidatesJob, check_count, chosen
 from medseg_rl.session.case import Case
+from medseg_rl.session.comparing import ComparisonJob, prepare_comparison
 from medseg_rl.session.editing_actions import EditDelta, EditJob, EditReport, prepare_edit, stroke_into
 from medseg_rl.session.entry import as_point, start_array
 from medseg_rl.session.jobs import (
@@ -37,8 +38,9 @@ from medseg_rl.session.jobs import (
     Start,
 )
 from medseg_rl.session.preparing import check_open_label, prepare, scribble_clicks, why_no_click
-from medseg_rl.session.state import Change, ModelUsed
+from medseg_rl.session.state import Change, ModelUsed, union_of
 from medseg_rl.session.suggestions import Suggestion, SuggestionJob, prepare_suggestion
+from medseg_rl.session.working import box_in_file_order
 from medseg_rl.volume import Box, Index, Volume
 
 AUTOMATIC = ModelUsed("automatic start")
@@ -180,6 +182,24 @@ class SegmentationSession(Case):
         if delta.percent is not None:
             delta.percent.apply(percent)
         return self._working.order.undo(percent > MASK_THRESHOLD)
+
+    def shown_with(self, delta: SessionDelta) -> tuple[Box, npt.NDArray[np.bool_]]:
+        """The same where it differs from the accepted mask: a box in file order, and what the label is inside it."""
+        self._check_version(delta.base_version)
+        soft, order, shape = self._arrays.soft(delta.label), self._working.order, self._working.shape
+        boxes = [None if delta.percent is None else delta.percent.box, self._work(delta.label).open_box]
+        box = union_of(box for box in boxes if box is not None) or Box((0, 0, 0), (1, 1, 1))
+        percent = soft.array[box.slices].copy()
+        if delta.percent is not None:
+            delta.percent.apply(percent, box.start)
+        return box_in_file_order(box, order, shape), order.undo(percent > MASK_THRESHOLD)
+
+    def prepare_comparison(self, models: Sequence[Refiner | Callable[[], Refiner]]) -> ComparisonJob:
+        """The job that has two models do the same task: the clicks of the open proposal, from where it began.
+
+        Raises MedSegError without a click.
+        """
+        return prepare_comparison(self, models)
 
     def prepare_suggestion(self, seen: Sequence[Suggestion] = ()) -> SuggestionJob:
         """The job that finds where to look next. Raises MedSegError before the first step of the model."""

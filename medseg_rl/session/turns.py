@@ -149,6 +149,24 @@ def delete_click(number: int) -> Run:
     return run
 
 
+def once_more(snapshot: Snapshot, cancel: Cancel, progress: Progress | None, strokes: Strokes | None) -> Outcome:
+    """The turns of the open proposal since its newest start again, by another model; one refinement where there are
+    none."""
+    turns = snapshot.work.turns
+    at = max((n + 1 for n, turn in enumerate(turns) if turn.kind == "start"), default=0)
+    old = turns[at:]
+    desk = replace(snapshot, percent=_copy(snapshot), extent=snapshot.extent.copy())
+    for turn in reversed(old):
+        if turn.delta is not None:
+            turn.delta.revert(desk.percent)
+            desk.extent.follow(turn.delta, reverted=True)
+    work = replace(snapshot.work, turns=turns[:at])
+    for turn in old or (OpenTurn("refine", (), None),):
+        work = _replayed(desk, work, turn, cancel, progress)
+    delta = _overall(desk.percent, old, work.turns[at:])
+    return Outcome(f"Compare, {snapshot.label_name}", delta, work, counted(delta))
+
+
 def forget_click(number: int) -> Run:
     """Take a click out of the hints; the mask stays."""
 
