@@ -12,7 +12,8 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 
 from medseg_rl.errors import MedSegError
-from medseg_rl.session import Candidates, Suggestion
+from medseg_rl.refiner import Refiner
+from medseg_rl.session import Candidates, Comparison, Suggestion
 from medseg_rl_gui.desk import Desk
 from medseg_rl_gui.i18n import number, tr
 from medseg_rl_gui.refining import Refining
@@ -25,12 +26,13 @@ ASKING = "asking"
 
 class Asking(QObject):
     """`candidates_ready`: `Candidates`. `candidates_found`: how many there are so far. `suggestion_changed`: the
-    `Suggestion` that is shown, or None.
+    `Suggestion` that is shown, or None. `comparison_ready`: `Comparison` of two models, the sides as they were given.
     """
 
     candidates_ready = Signal(object)
     candidates_found = Signal(int)
     suggestion_changed = Signal(object)
+    comparison_ready = Signal(object)
 
     def __init__(self, desk: Desk, refining: Refining) -> None:
         super().__init__(desk)
@@ -83,6 +85,24 @@ class Asking(QObject):
             return False
         self._desk.refresh()
         return True
+
+    def compare(self, models: Sequence[Callable[[], Refiner]]) -> bool:
+        """Has two models do what was clicked, each from the same start; changes nothing of the case."""
+        if not self._may():
+            return False
+        try:
+            job = self._desk.session.prepare_comparison(models)
+        except MedSegError as error:
+            self._desk.say(reason_of(error))
+            return False
+        self._hand_over(lambda task: job.run(task.is_stopped), tr("Comparing two models"), self._compared)
+        return True
+
+    def _compared(self, found: Comparison) -> None:
+        if found.base_version != self._desk.session.version:
+            self._desk.say(tr("The work changed meanwhile; compare again"))
+        else:
+            self.comparison_ready.emit(found)
 
     # --- suggestions --------------------------------------------------------------------------------------------------
 

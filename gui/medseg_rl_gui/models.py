@@ -13,7 +13,7 @@ from pathlib import Path
 from medseg_rl.bundle import Bundle, bundle_names, load_bundle
 from medseg_rl.errors import BundleError, MedSegError
 from medseg_rl.interaction import InteractionConfig
-from medseg_rl.refiner import Percent, Refiner
+from medseg_rl.refiner import COMMANDS, Percent, Refiner
 from medseg_rl.volume import Volume
 from medseg_rl_gui.i18n import tr
 
@@ -35,6 +35,7 @@ class Models:
     def __init__(self, wanted: str = "", *, device: str = "") -> None:
         self.wanted = wanted
         self.device = device or "cpu"
+        self._added: list[str] = []
         self._listed: tuple[Listed, ...] | None = None
         self._automatic: tuple[str, Callable[..., Percent]] | None = None
 
@@ -44,7 +45,7 @@ class Models:
     def listed(self) -> tuple[Listed, ...]:
         """All bundles that are found, those that cannot be used with the reason."""
         if self._listed is None:
-            names = list(bundle_names())
+            names = [*bundle_names(), *self._added]
             if self.wanted and self.wanted not in names:
                 names.append(self.wanted)
             self._listed = tuple(_listed(name) for name in names)
@@ -81,10 +82,36 @@ class Models:
             bundle = self.fitting(image)
             if bundle is None:
                 raise BundleError(tr("there is no model on this computer; install one, or work by hand"))
+            return self.refiner_of(bundle)()
+
+        return load
+
+    def refiner_of(self, bundle: Bundle) -> Callable[[], Refiner]:
+        """What loads the refiner of one bundle, for the worker."""
+
+        def load() -> Refiner:
             _leave_a_core()
             return bundle.refiner(self.device)
 
         return load
+
+    def commands_for(self, image: Volume) -> tuple[str, ...]:
+        """The commands that the model for an image knows; loads no network. Empty where it takes none."""
+        bundle = self.fitting(image)
+        return () if bundle is None or not bundle.has_agent else COMMANDS[1 : bundle.agent_settings.commands]
+
+    @property
+    def refining(self) -> tuple[Bundle, ...]:
+        """All bundles that can refine."""
+        found = (entry.bundle for entry in self.listed)
+        return tuple(bundle for bundle in found if bundle is not None and bundle.has_agent)
+
+    def add(self, folder: Path) -> Bundle:
+        """Lists another bundle by its folder until the program ends. Raises BundleError for what is none."""
+        bundle = load_bundle(folder)
+        self._added = [*(path for path in self._added if path != str(folder)), str(folder)]
+        self.look_again()
+        return bundle
 
     def configured(self, image: Volume, config: InteractionConfig) -> InteractionConfig:
         """The way of refining that the bundle asks for: how many steps a click takes."""

@@ -74,11 +74,12 @@ class EditPreferences:
 @dataclass(frozen=True)
 class ModelPreferences:
     """`bundle`: name or folder, empty for the one that fits best. `candidates`: how many to rank. `user_name`: kept in
-    provenance only where it is not empty."""
+    provenance only where it is not empty. `consent_asked`: version of the consent text that was answered."""
 
     bundle: str = ""
     candidates: int = _number(4, 4, 9)
     user_name: str = ""
+    consent_asked: int = _number(0, 0, 1000)
 
 
 @dataclass(frozen=True)
