@@ -75,8 +75,10 @@ def write_report(folder: Path, report: Report) -> tuple[Path, ...]:
     paths += [_write_rows(folder / f"{name}.csv", rows) for name, rows in report.extra_tables.items()]
     if report.curves:
         rows: list[Row] = [
-            {"panel": c.panel, "label": c.label, "x": x, "y": y} for c in report.curves for x, y in zip(c.x, c.y)
-        ]  # noqa: B905
+            {"panel": curve.panel, "label": curve.label, "x": x, "y": y}
+            for curve in report.curves
+            for x, y in zip(curve.x, curve.y, strict=True)
+        ]
         paths += [_write_rows(folder / "curves.csv", rows), _draw(folder / "curves.png", report)]
     with atomic_path(folder / "card.md") as temporary:
         temporary.write_text(card(report), encoding="utf-8")
