@@ -40,7 +40,7 @@ def best_of_n(proxy: Tensor, judged: Tensor, n: int) -> float:
     if not 1 <= n <= drawn:
         raise ValueError(f"the best of {n} cannot be told from {drawn} samples")
     weights = torch.tensor([math.comb(k, n - 1) / math.comb(drawn, n) for k in range(drawn)], dtype=torch.float64)
-    in_order = judged.double().gather(1, proxy.argsort(1, stable=True))
+    in_order = judged.double().gather(1, proxy.argsort(dim=1, stable=True))
     return float((in_order * weights).sum(1).mean())
 
 
