@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from medseg_rl.automatic.grid import WorkingGrid
-from medseg_rl.automatic.offline import offline_module
 from medseg_rl.errors import BundleError, Cancelled
 from medseg_rl.preprocessing import normalise_intensity
 from medseg_rl.refiner import HIGHEST, LOWEST, Percent, never_cancelled
@@ -93,7 +92,7 @@ class AutomaticSegmenter:
 
     @torch.inference_mode()
     def _probability(self, image: Tensor, cancel: Callable[[], bool]) -> Tensor:
-        sliding_window_inference = offline_module("monai.inferers.utils").sliding_window_inference
+        from monai.inferers.utils import sliding_window_inference
 
         def window(batch: Tensor) -> Tensor:
             if cancel():
@@ -112,10 +111,11 @@ class AutomaticSegmenter:
 
 def build_network(config: AutomaticConfig) -> nn.Module:
     """The network with weights drawn from `config.seed`; the caller's random state is left as it was."""
-    dyn_unet: type[nn.Module] = offline_module("monai.networks.nets.dynunet").DynUNet
+    from monai.networks.nets.dynunet import DynUNet
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return dyn_unet(**network_arguments(config))
+        return DynUNet(**network_arguments(config))
 
 
 def network_arguments(config: AutomaticConfig) -> dict[str, Any]:

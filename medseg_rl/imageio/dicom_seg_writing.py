@@ -6,9 +6,11 @@ that hold nothing but geometry and references, so that nothing else can slip thr
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -167,8 +169,7 @@ def _assembled(
     pixels = _label_map(segmentation, numbers, kept)
     if pixels is None:
         pixels = _stack(path, segmentation, kept)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _in_silence():
         made: pydicom.Dataset = highdicom.seg.Segmentation(
             source_images=_headers(source, planes),
             pixel_array=pixels,
@@ -194,6 +195,20 @@ def _assembled(
     if source.is_multi_frame:
         _name_frames(made, source)
     return made
+
+
+@contextlib.contextmanager
+def _in_silence() -> Iterator[None]:
+    """Without warnings, and without what highdicom logs: the identifiers of the images."""
+    logger = logging.getLogger("highdicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _name_frames(made: pydicom.Dataset, source: Source) -> None:
