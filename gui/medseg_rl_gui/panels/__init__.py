@@ -1,0 +1,21 @@
+"""The panels at the sides of the window: they show what the engine has and emit what was meant. None holds a session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medseg_rl_gui.i18n import tr
+from medseg_rl_gui.panels.history import HistoryPanel
+from medseg_rl_gui.panels.learn import LearnPanel
+from medseg_rl_gui.panels.quantities import QuantitiesPanel
+
+if TYPE_CHECKING:
+    from medseg_rl_gui.controller import Controller
+    from medseg_rl_gui.main_window import MainWindow
+
+
+def build_panels(window: MainWindow, controller: Controller) -> None:
+    """Builds all panels and puts them where they belong, in the order in which they stand."""
+    window.add_right("learn", tr("Learn"), LearnPanel(controller))
+    window.add_right("quantities", tr("Quantities"), QuantitiesPanel(controller))
+    window.add_right("history", tr("History"), HistoryPanel(controller))

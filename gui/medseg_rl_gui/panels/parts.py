@@ -1,0 +1,104 @@
+"""Small parts that the Learn, Quantities and History tabs share: sections, notes with a tone, buttons of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtGui import QAction, QColor, QPalette
+from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+
+from medseg_rl_gui.icons import put_icon
+from medseg_rl_gui.theme import TONES, current_theme
+
+
+class Section(QFrame):
+    """A heading and what stands below it."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(0, 0, 0, 6)
+        self.column.setSpacing(5)
+        heading = QLabel(title)
+        font = heading.font()
+        font.setBold(True)
+        heading.setFont(font)
+        self.column.addWidget(heading)
+
+
+class Note(QLabel):
+    """Words on a coloured ground; hidden while there are none. The tone is said by the words as well."""
+
+    def __init__(self, tone: str = "information") -> None:
+        super().__init__()
+        self._tone = tone
+        self.setWordWrap(True)
+        self.setAutoFillBackground(True)
+        self.setContentsMargins(6, 3, 6, 3)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.hide()
+
+    def say(self, text: str, tone: str = "") -> None:
+        """Empty for nothing."""
+        self._tone = tone or self._tone
+        self.setText(text)
+        self.setVisible(bool(text))
+        self._dress()
+
+    def _dress(self) -> None:
+        ground, ink = TONES[current_theme()][self._tone]
+        colours = QPalette(self.palette())
+        if colours.color(QPalette.ColorRole.Window) != QColor(ground):
+            colours.setColor(QPalette.ColorRole.Window, QColor(ground))
+            colours.setColor(QPalette.ColorRole.WindowText, QColor(ink))
+            self.setPalette(colours)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.ApplicationPaletteChange, QEvent.Type.StyleChange):
+            self._dress()
+
+
+def words(text: str = "", *, faint: bool = False) -> QLabel:
+    """Plain words that break their lines."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    if faint:
+        label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+    return label
+
+
+def button_of(action: QAction, *, icon_name: str = "") -> QToolButton:
+    """A button that triggers an action of the table: text, keys and reason are the action's."""
+    button = QToolButton()
+    button.setDefaultAction(action)
+    button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    button.setIconSize(QSize(16, 16))
+    if icon_name and action.icon().isNull():
+        put_icon(button, icon_name)
+    button.setAccessibleName(action.text())
+    action.changed.connect(lambda: button.setAccessibleName(action.text()))
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return button
+
+
+def button(text: str, act: Callable[[], object], *, icon_name: str = "", tip: str = "") -> QPushButton:
+    """A button of its own, for what no key does."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setAccessibleName(text)
+    made.setAutoDefault(False)
+    if icon_name:
+        put_icon(made, icon_name)
+    made.clicked.connect(lambda: act())
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keyboard to the views
+    return made
+
+
+def grey(widget: QWidget, reason: str, usual: str = "") -> None:
+    """Greys a button with the reason as its tooltip; an empty reason lifts it."""
+    widget.setEnabled(not reason)
+    widget.setToolTip(reason or usual)
+    widget.setAccessibleDescription(reason or usual)

@@ -1,0 +1,415 @@
+"""The Quantities tab: what each label measures, with formulas; two plots; the comparison with a mask file.
+
+Measures nothing itself: `Measuring` does, on the worker. Numbers of work that went on since are marked as such.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QTimer
+from PySide6.QtGui import QBrush, QColor, QGuiApplication, QIcon, QPainter, QPixmap, QShowEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from medseg_rl.imageio.atomic import atomic_path
+from medseg_rl.quantities import NOTICE, LabelQuantities, Quantity, QuantityReport
+from medseg_rl_gui.dialogs import FileQuestion
+from medseg_rl_gui.i18n import number, tr, whole
+from medseg_rl_gui.measuring import LabelPlots, Measured
+from medseg_rl_gui.panels.parts import Note, Section, button, grey, words
+from medseg_rl_gui.panels.plots import AreaPlot, HistogramPlot
+from medseg_rl_gui.slice_geometry import PLANES, Plane
+from medseg_rl_gui.worker import Rank, reason_of
+
+if TYPE_CHECKING:
+    from medseg_rl_gui.controller import Controller
+
+WAIT_MS = 300  # after a change, so that a quick row of edits is measured once
+DIGITS = 4
+VALUE = Qt.ItemDataRole.UserRole
+QUANTITY = Qt.ItemDataRole.UserRole + 1
+MASKS = (
+    "*.nii",
+    "*.nii.gz",
+    "*.nrrd",
+    "*.seg.nrrd",
+    "*.mha",
+    "*.mhd",
+    "*.dcm",
+)
+
+
+def shown(quantity: Quantity) -> str:
+    """A quantity for a person: four digits that say something, with its unit; the reason where there is no number."""
+    value = quantity.value
+    if value is None:
+        return quantity.note or tr("not defined")
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 10**DIGITS):
+        text = whole(int(value))
+    elif not math.isfinite(value):
+        return str(value)
+    else:
+        size = 0 if value == 0 else math.floor(math.log10(abs(value)))
+        text = number(value, min(max(DIGITS - 1 - size, 0), 6) if value else 0)
+    return f"{text} {quantity.unit}" if quantity.unit else text
+
+
+class QuantitiesPanel(QWidget):
+    """Follows the session while it is to be seen; the plots follow the crosshair."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__()
+        self._desk, self._measuring = controller.desk, controller.measuring
+        self._value: int | None = None  # of the label that is plotted
+        self._plane: Plane = "axial"
+        self._later = QTimer(self)
+        self._later.setObjectName("quantities")
+        self._later.setSingleShot(True)
+        self._later.setInterval(WAIT_MS)
+        self._later.timeout.connect(self._measuring.measure)
+        self._build()
+        self._connect()
+        self._follow()
+
+    # --- how it is put together ---------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.state, self.flags = Note("warning"), Note("warning")
+        self.tree = QTreeWidget()
+        self.tree.setColumnCount(2)
+        self.tree.setHeaderLabels([tr("Quantity"), tr("Value")])
+        self.tree.setAccessibleName(tr("Quantities"))
+        self.tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.tree.setAlternatingRowColors(True)
+        self.tree.setIndentation(12)
+        self.tree.setUniformRowHeights(True)
+        self.tree.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.tree.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.tree.setMinimumHeight(170)
+        header = self.tree.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        self.formula = words(faint=True)
+        self.formula.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.formula.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.formula.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.histogram, self.areas = HistogramPlot(), AreaPlot()
+        self.plane = QComboBox()
+        self.plane.setAccessibleName(tr("Plane of the slices"))
+        self.plane.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        names = {"axial": tr("Axial"), "coronal": tr("Coronal"), "sagittal": tr("Sagittal")}
+        for plane in PLANES:
+            self.plane.addItem(names[plane], plane)
+        self._build_buttons()
+        self._lay_out()
+
+    def _build_buttons(self) -> None:
+        self.copy = button(tr("Copy"), self._copy, icon_name="copy", tip=tr("Copy the table, tab-separated"))
+        self.csv = button(tr("CSV…"), lambda: self._write("csv"), tip=tr("Save with units, methods and hashes"))
+        self.json = button(tr("JSON…"), lambda: self._write("json"), tip=tr("Save everything for a program"))
+        self.compare = button(
+            tr("Compare with mask…"), self._compare, tip=tr("Dice, HD95, ASSD and NSD against a file")
+        )
+        self.no_compare = button(tr("Remove"), self._measuring.compare_with_nothing, tip=tr("End the comparison"))
+        self.reference = words()
+        self.tolerance = QDoubleSpinBox()
+        self.tolerance.setRange(0.1, 50.0)
+        self.tolerance.setSingleStep(0.5)
+        self.tolerance.setDecimals(1)
+        self.tolerance.setValue(self._measuring.tolerance_mm)
+        self.tolerance.setSuffix(tr(" mm"))
+        self.tolerance.setKeyboardTracking(False)
+        self.tolerance.setAccessibleName(tr("Tolerance of NSD"))
+
+    def _lay_out(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(8, 8, 8, 8)
+        column.setSpacing(6)
+        for widget in (self.state, self.flags):
+            column.addWidget(widget)
+        column.addWidget(self.tree, 1)
+        column.addWidget(self.formula)
+        row = QHBoxLayout()
+        for made in (self.copy, self.csv, self.json):
+            row.addWidget(made)
+        row.addStretch(1)
+        column.addLayout(row)
+        column.addWidget(self.histogram)
+        plane = QHBoxLayout()
+        plane.addWidget(QLabel(tr("Slices")))
+        plane.addWidget(self.plane)
+        plane.addStretch(1)
+        column.addLayout(plane)
+        column.addWidget(self.areas)
+        column.addWidget(self._comparison())
+        column.addWidget(words(tr("Accepted masks only. {notice}").format(notice=tr(NOTICE)), faint=True))
+
+    def _comparison(self) -> QWidget:
+        section = Section(tr("Comparison"))
+        row = QHBoxLayout()
+        row.addWidget(self.compare)
+        row.addWidget(self.no_compare)
+        row.addStretch(1)
+        section.column.addLayout(row)
+        section.column.addWidget(self.reference)
+        tolerance = QHBoxLayout()
+        label = QLabel(tr("NSD within"))
+        label.setBuddy(self.tolerance)
+        tolerance.addWidget(label)
+        tolerance.addWidget(self.tolerance)
+        tolerance.addStretch(1)
+        section.column.addLayout(tolerance)
+        return section
+
+    def _connect(self) -> None:
+        desk, measuring = self._desk, self._measuring
+        desk.session_changed.connect(self._follow)
+        desk.case_changed.connect(lambda _: self._follow())
+        desk.view_changed.connect(lambda _: self._show_slice())
+        measuring.measured.connect(lambda _: self._show())
+        measuring.busy_changed.connect(lambda _: self._say_state())
+        self.tree.currentItemChanged.connect(lambda *_: self._chosen())
+        self.plane.currentIndexChanged.connect(lambda _: self._show_plots())
+        self.areas.slice_chosen.connect(self._go_to)
+        self.tolerance.valueChanged.connect(measuring.set_tolerance)
+
+    # --- following ----------------------------------------------------------------------------------------------------
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        super().showEvent(event)
+        self._follow()
+
+    def _follow(self) -> None:
+        if self._desk.case is None:
+            self._later.stop()
+            self._show()
+        elif self._measuring.is_stale and self.isVisible() and not self._is_refused:
+            self._later.start()
+        self._say_state()
+
+    @property
+    def _is_refused(self) -> bool:
+        """Whether the image is one that must not be measured: its slices do not go on, so nothing will change that."""
+        latest = self._measuring.latest
+        return latest is not None and latest.report is None
+
+    def _say_state(self) -> None:
+        latest, case = self._measuring.latest, self._desk.case
+        stale = self._measuring.is_stale
+        if case is None:
+            self.state.say("")
+        elif latest is not None and latest.problem:
+            self.state.say(tr("Disabled: {why}").format(why=latest.problem), "error")
+        elif stale and latest is not None:
+            self.state.say(tr("Out of date: the masks changed. Measuring again…"), "warning")
+        elif latest is None:
+            self.state.say(tr("Measuring…"), "information")
+        else:
+            self.state.say("")
+        usable = latest is not None and latest.report is not None and not stale
+        reason = "" if usable else tr("There are no numbers of the masks as they are now")
+        for made, usual in ((self.copy, tr("Copy the table, tab-separated")), (self.csv, ""), (self.json, "")):
+            grey(made, reason, usual)
+        grey(self.compare, "" if case is not None else tr("Open an image first"))
+        name = self._measuring.reference_name
+        grey(self.no_compare, "" if name else tr("Nothing is compared"))
+        self.tolerance.setEnabled(bool(name))
+        self._fade(stale)
+
+    def _fade(self, stale: bool) -> None:
+        """Old numbers are struck out of the eye, not of the table: italic and faint."""
+        for item in self._items():
+            font = item.font(1)
+            font.setItalic(stale)
+            item.setFont(1, font)
+            item.setDisabled(False)
+            brush = self.palette().placeholderText() if stale else QBrush()
+            item.setForeground(1, brush)
+
+    def _items(self) -> list[QTreeWidgetItem]:
+        tops = [self.tree.topLevelItem(at) for at in range(self.tree.topLevelItemCount())]
+        found = [(top, *(top.child(n) for n in range(top.childCount()))) for top in tops if top is not None]
+        return [item for items in found for item in items if item is not None]
+
+    # --- the table ----------------------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        latest = self._measuring.latest
+        report = None if latest is None else latest.report
+        open_ = self._open_labels()
+        chosen = self._chosen_key()
+        with QSignalBlocker(self.tree):
+            self.tree.clear()
+            if report is not None and self._desk.case is not None:
+                for label in report.labels:
+                    self._add(label, open_)
+                self._choose(chosen)
+        self._say_flags(latest)
+        self._say_state()
+        self._chosen()
+
+    def _open_labels(self) -> set[int]:
+        """Labels whose rows are to be seen: those that were open, else the active one."""
+        tops = [self.tree.topLevelItem(at) for at in range(self.tree.topLevelItemCount())]
+        known = {top.data(0, VALUE) for top in tops if top is not None}
+        if not known:
+            return set() if self._desk.case is None else {self._desk.session.active_label}
+        return {top.data(0, VALUE) for top in tops if top is not None and top.isExpanded()}
+
+    def _add(self, label: LabelQuantities, open_: set[int]) -> None:
+        volume = label["volume_ml"]
+        top = QTreeWidgetItem([label.name, shown(volume)])
+        top.setData(0, VALUE, label.value)
+        top.setIcon(0, swatch(self._colour(label.value)))
+        top.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        font = top.font(0)
+        font.setBold(True)
+        top.setFont(0, font)
+        top.setData(0, QUANTITY, volume)
+        top.setToolTip(0, explained(volume))
+        self.tree.addTopLevelItem(top)
+        for quantity in label.quantities:
+            row = QTreeWidgetItem([quantity.name[:1].upper() + quantity.name[1:], shown(quantity)])
+            row.setData(0, VALUE, label.value)
+            row.setData(0, QUANTITY, quantity)
+            row.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            for column in (0, 1):
+                row.setToolTip(column, explained(quantity))
+            top.addChild(row)
+        top.setExpanded(label.value in open_)
+
+    def _colour(self, value: int) -> QColor:
+        labels = self._desk.session.labels
+        return QColor(*labels[value].colour) if value in labels else QColor("#808080")
+
+    def _chosen_key(self) -> tuple[int, str] | None:
+        item = self.tree.currentItem()
+        return None if item is None else (item.data(0, VALUE), item.data(0, QUANTITY).key if item.parent() else "")
+
+    def _choose(self, key: tuple[int, str] | None) -> None:
+        """The row that was chosen before, else that of the active label."""
+        wanted = key or (self._desk.session.active_label, "")
+        for item in self._items():
+            if (item.data(0, VALUE), item.data(0, QUANTITY).key if item.parent() else "") == wanted:
+                self.tree.setCurrentItem(item)
+
+    def _chosen(self) -> None:
+        item = self.tree.currentItem()
+        self._value = None if item is None else item.data(0, VALUE)
+        self.formula.setText("" if item is None else explained(item.data(0, QUANTITY)))
+        self._show_plots()
+
+    def _say_flags(self, latest: Measured | None) -> None:
+        lines = []
+        if latest is not None and latest.report is not None:
+            for label in latest.report.labels:
+                if label.cut_off:
+                    text = tr("{name} is cut off at {sides}: the mask touches the edge of the image there")
+                    lines.append(text.format(name=label.name, sides=", ".join(label.cut_off)))
+            lines += [warning[:1].upper() + warning[1:] for warning in latest.report.warnings]
+        self.flags.say("\n".join(lines))
+        name = self._measuring.reference_name
+        notes = () if latest is None else latest.notes
+        said = [tr("Compared with {name}").format(name=name), *notes] if name else [tr("With no other mask yet")]
+        self.reference.setText("\n".join(said))
+
+    # --- the plots ----------------------------------------------------------------------------------------------------
+
+    def _show_plots(self) -> None:
+        latest, value = self._measuring.latest, self._value
+        self._plane = self.plane.currentData()
+        plots = (
+            LabelPlots(None, {}) if latest is None or value is None else latest.plots.get(value, LabelPlots(None, {}))
+        )
+        colour = QColor("#808080") if value is None or self._desk.case is None else self._colour(value)
+        self.histogram.show_histogram(plots.histogram, colour)
+        self.areas.show_areas(plots.areas.get(self._plane), colour)
+        self._show_slice()
+
+    def _show_slice(self) -> None:
+        view = self._desk.view
+        self.areas.show_slice(None if view.image is None else view.slices[self._plane])
+
+    def _go_to(self, index: int) -> None:
+        if self._desk.case is not None:
+            self._desk.show_view(self._desk.view.on_slice(self._plane, index))
+
+    # --- out of here --------------------------------------------------------------------------------------------------
+
+    @property
+    def report(self) -> QuantityReport | None:
+        """The numbers that are shown, while they are those of the masks as they are now."""
+        latest = self._measuring.latest
+        return None if latest is None or self._measuring.is_stale else latest.report
+
+    def _copy(self) -> None:
+        report = self.report
+        if report is not None:
+            QGuiApplication.clipboard().setText(report.as_table())
+            self._desk.say(tr("The table is on the clipboard"))
+
+    def _write(self, kind: str) -> None:
+        report, case = self.report, self._desk.case
+        if report is None or case is None:
+            return
+        name = f"{case.opened.case_id}-quantities.{kind}"
+        folder = self._desk.window.store.current.files.save_folder
+        start = str(Path(folder) / name) if folder else name
+        question = FileQuestion(tr("Save quantities"), "save", ((kind.upper(), (f"*.{kind}",)),), start, f".{kind}")
+        for path in self._desk.window.dialogs.choose_files(question)[:1]:
+            self._desk.worker.submit(
+                lambda task, path=path: write_report(report, path, kind),  # type: ignore[misc]
+                rank=Rank.SAVE,
+                done=lambda _, path=path: self._desk.say(tr("{name} was written").format(name=path.name)),  # type: ignore[misc]
+                failed=lambda error: self._desk.window.dialogs.tell(tr("Not saved"), reason_of(error), tone="error"),
+            )
+
+    def _compare(self) -> None:
+        folder = self._desk.window.store.current.files.open_folder
+        question = FileQuestion(tr("Compare with a mask"), "open", ((tr("Masks"), MASKS),), folder)
+        for path in self._desk.window.dialogs.choose_files(question)[:1]:
+            self._measuring.compare_with(path)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "tree"):
+            self._fade(self._measuring.is_stale)
+
+
+def explained(quantity: Quantity) -> str:
+    """Name, value with every digit, formula and note."""
+    name = quantity.name[:1].upper() + quantity.name[1:]
+    return "\n".join(line for line in (f"{name} = {quantity.method}", quantity.note) if line)
+
+
+def write_report(report: QuantityReport, path: Path, kind: str) -> None:
+    """As CSV or JSON, whole or not at all; numbers with a decimal point. Raises OutputError."""
+    import json
+
+    text = report.as_csv() if kind == "csv" else json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def swatch(colour: QColor, size: int = 12) -> QIcon:
+    """A small square in the colour of a label."""
+    pixmap = QPixmap(size, size)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.fillRect(1, 1, size - 2, size - 2, colour)
+    painter.end()
+    return QIcon(pixmap)
