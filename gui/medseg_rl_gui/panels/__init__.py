@@ -1,4 +1,4 @@
-"""The panels at the sides of the window: they show what the engine has and emit what was meant. None holds a session."""
+"""The panels at the sides: they show what the engine has and emit what was meant. None holds a session."""
 
 from __future__ import annotations
 

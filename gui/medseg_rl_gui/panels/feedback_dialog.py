@@ -64,7 +64,7 @@ def summary_lines(summary: StoreSummary) -> tuple[str, ...]:
     """What a store holds, for a person."""
     if not summary.records:
         return (tr("Nothing is stored."), tr("Folder: {folder}").format(folder=summary.folder))
-    held = tr("{records} records of {cases} cases, {size} MB; {images} with image voxels")
+    held = tr("Records: {records}, cases: {cases}, {size} MB; with image voxels: {images}")
     return (
         held.format(
             records=whole(summary.records),
@@ -73,7 +73,7 @@ def summary_lines(summary: StoreSummary) -> tuple[str, ...]:
             images=whole(summary.with_image),
         ),
         "; ".join(f"{tr(KINDS.get(kind, kind))}: {whole(count)}" for kind, count in summary.kinds.items()),
-        tr("{amended} were replaced by a later record, {retracted} were taken back").format(
+        tr("Replaced by a later record: {amended}, taken back: {retracted}").format(
             amended=whole(summary.amended), retracted=whole(summary.retracted)
         ),
         tr("Folder: {folder}").format(folder=summary.folder),

@@ -70,7 +70,7 @@ class FeedbackSection(Section):
         if summary is None or not records:
             self.count.setText(tr("The store is empty."))
         else:
-            text = tr("{n} records of {cases} cases, {size} MB")
+            text = tr("Records: {n}, cases: {cases}, {size} MB")
             size = number(summary.array_bytes / 2**20, 2)
             self.count.setText(text.format(n=whole(records), cases=whole(summary.cases), size=size))
         empty = "" if records else tr("The store is empty")

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QListWidget, QList
 
 from medseg_rl_gui.i18n import number, tr, whole
 from medseg_rl_gui.icons import icon
-from medseg_rl_gui.panels.parts import Note, button_of, words
+from medseg_rl_gui.panels.parts import ActionButton, Note, words
 
 if TYPE_CHECKING:
     from medseg_rl_gui.controller import Controller
@@ -28,7 +28,8 @@ class HistoryPanel(QWidget):
         super().__init__()
         self._desk, self._editing = controller.desk, controller.editing
         acts = controller.window.acts
-        self.undo, self.redo = button_of(acts["edit.undo"]), button_of(acts["edit.redo"])
+        self.undo = ActionButton(acts, "edit.undo", icon_only=True)
+        self.redo = ActionButton(acts, "edit.redo", icon_only=True)
         self.dropped = Note("warning")
         self.memory = words(faint=True)
         self.list = QListWidget()
@@ -51,7 +52,6 @@ class HistoryPanel(QWidget):
         column.setSpacing(6)
         row = QHBoxLayout()
         for made in (self.undo, self.redo):
-            made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
             row.addWidget(made)
         row.addWidget(words(tr("Click an entry to go back or on to it"), faint=True), 1)
         column.addLayout(row)

@@ -15,7 +15,7 @@ from medseg_rl_gui.learning.blind import REASONS
 from medseg_rl_gui.panels.feedback_section import FeedbackSection
 from medseg_rl_gui.panels.learn_blind import BlindSection
 from medseg_rl_gui.panels.learn_ranking import RankingSection
-from medseg_rl_gui.panels.parts import Section, button, button_of, grey, words
+from medseg_rl_gui.panels.parts import ActionButton, Section, button, grey, words
 
 if TYPE_CHECKING:
     from medseg_rl.session import Suggestion
@@ -59,13 +59,10 @@ class SuggestionSection(Section):
     def __init__(self, controller: Controller) -> None:
         super().__init__(tr("Where to look next"))
         acts = controller.window.acts
-        self.next = button_of(acts["model.suggest_next"], icon_name="suggestion")
-        self.previous = button_of(acts["model.suggest_previous"])
-        row = QHBoxLayout()
-        row.addWidget(self.next)
-        row.addWidget(self.previous)
-        row.addStretch(1)
-        self.column.addLayout(row)
+        self.next = ActionButton(acts, "model.suggest_next")
+        self.previous = ActionButton(acts, "model.suggest_previous")
+        self.column.addWidget(self.next)
+        self.column.addWidget(self.previous)
         self.place = words()
         self.column.addWidget(self.place)
         self.column.addWidget(words(tr("Errors that the model is sure of are not suggested."), faint=True))

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QSpinBox, QWidget
 from medseg_rl.session import Candidates
 from medseg_rl_gui.i18n import tr, whole
 from medseg_rl_gui.learning.rank_order import RankOrder
-from medseg_rl_gui.panels.parts import Section, button_of, words
+from medseg_rl_gui.panels.parts import ActionButton, Section, words
 from medseg_rl_gui.panels.tiles import Caption, Tiles
 from medseg_rl_gui.slice_geometry import Plane
 
@@ -24,7 +24,7 @@ class RankingSection(Section):
         super().__init__(tr("Rank candidates"))
         self._controller, self._desk, self._ranking = controller, controller.desk, controller.learning.ranking
         acts = controller.window.acts
-        self.make = button_of(acts["model.candidates"], icon_name="candidates")
+        self.make = ActionButton(acts, "model.candidates")
         self.count = QSpinBox()
         self.count.setRange(4, 9)
         self.count.setAccessibleName(tr("How many candidates"))
@@ -32,7 +32,7 @@ class RankingSection(Section):
         self.count.setKeyboardTracking(False)
         self.tiles = Tiles()
         self.said, self.hint = words(), words(faint=True)
-        self.keys = [button_of(acts[f"rank.{id_}"]) for id_ in ("tie", "none", "back", "submit", "cancel")]
+        self.keys = [ActionButton(acts, f"rank.{id_}") for id_ in ("submit", "tie", "none", "back", "cancel")]
         self._lay_out()
         self._connect()
         self._close()
@@ -49,7 +49,7 @@ class RankingSection(Section):
         grid = QGridLayout(self.buttons)
         grid.setContentsMargins(0, 0, 0, 0)
         for at, key in enumerate(self.keys):
-            grid.addWidget(key, at // 3, at % 3)
+            grid.addWidget(key, (at + 1) // 2, (at + 1) % 2 if at else 0, 1, 1 if at else 2)
         self.column.addWidget(self.buttons)
 
     def _connect(self) -> None:

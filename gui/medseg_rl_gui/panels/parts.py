@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QAction, QColor, QPalette
-from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from medseg_rl_gui.action_set import ActionSet
 from medseg_rl_gui.icons import put_icon
 from medseg_rl_gui.theme import TONES, current_theme
 
@@ -70,18 +71,26 @@ def words(text: str = "", *, faint: bool = False) -> QLabel:
     return label
 
 
-def button_of(action: QAction, *, icon_name: str = "") -> QToolButton:
-    """A button that triggers an action of the table: text, keys and reason are the action's."""
-    button = QToolButton()
-    button.setDefaultAction(action)
-    button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-    button.setIconSize(QSize(16, 16))
-    if icon_name and action.icon().isNull():
-        put_icon(button, icon_name)
-    button.setAccessibleName(action.text())
-    action.changed.connect(lambda: button.setAccessibleName(action.text()))
-    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    return button
+class ActionButton(QPushButton):
+    """Triggers an action of the table: text, key, icon, reason and whether it is greyed are the action's."""
+
+    def __init__(self, acts: ActionSet, id_: str, *, icon_only: bool = False) -> None:
+        super().__init__()
+        self._acts, self._id, self._icon_only = acts, id_, icon_only
+        self.setAutoDefault(False)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keyboard to the views
+        self.clicked.connect(lambda: acts.trigger(id_))
+        acts[id_].changed.connect(self._follow)
+        self._follow()
+
+    def _follow(self) -> None:
+        action, keys = self._acts[self._id], self._acts.keys_text(self._id)
+        if not self._icon_only:
+            self.setText(f"{action.text()} ({keys})" if keys else action.text())
+        self.setIcon(action.icon())
+        self.setAccessibleName(action.text())
+        self.setToolTip(action.toolTip())
+        self.setEnabled(action.isEnabled())
 
 
 def button(text: str, act: Callable[[], object], *, icon_name: str = "", tip: str = "") -> QPushButton:

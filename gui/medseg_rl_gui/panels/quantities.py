@@ -64,7 +64,8 @@ def shown(quantity: Quantity) -> str:
     else:
         size = 0 if value == 0 else math.floor(math.log10(abs(value)))
         text = number(value, min(max(DIGITS - 1 - size, 0), 6) if value else 0)
-    return f"{text} {quantity.unit}" if quantity.unit else text
+    unit = quantity.unit.replace("mm2", "mm²").replace("mm3", "mm³")
+    return f"{text} {unit}" if unit else text
 
 
 class QuantitiesPanel(QWidget):
@@ -95,10 +96,10 @@ class QuantitiesPanel(QWidget):
         self.tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.tree.setAlternatingRowColors(True)
         self.tree.setIndentation(12)
-        self.tree.setUniformRowHeights(True)
+        self.tree.setWordWrap(True)
         self.tree.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.tree.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.tree.setMinimumHeight(170)
+        self.tree.setMinimumHeight(240)
         header = self.tree.header()
         header.setStretchLastSection(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
