@@ -24,6 +24,7 @@ from medseg_rl.errors import GeometryError, InputFileError, NonFiniteError, Outp
 from medseg_rl.imageio.atomic import atomic_path, check_output_path
 from medseg_rl.imageio.kinds import OUTPUT_SUFFIXES, READ_SUFFIXES, SEGMENTATION_KINDS, kind_of, output_kind
 from medseg_rl.imageio.label_tables import TABLE_SUFFIXES
+from medseg_rl.imageio.limits import within_memory
 from medseg_rl.imageio.masks import LoadCheck, check_load, geometry_line, narrowed
 from medseg_rl.labels import LabelMap
 from medseg_rl.segmentation import Segmentation, is_same_grid
@@ -55,13 +56,14 @@ __all__ = [
     "write_volume",
 ]
 
-AnyPath = str | PathLike[str]
 FloatType = type[np.floating[Any]]
+AnyPath = str | PathLike[str]
 MissingChoice = Literal["refuse", "resample", "keep"]
 TiltChoice = Literal["keep", "resample"]
 UnitChoice = Literal["suv", "stored"]
 
 
+@within_memory
 def read_volume(
     path: AnyPath,
     *,
@@ -101,6 +103,7 @@ def read_volume(
     return _finite(path, _marked(path, volume), replace_nonfinite)
 
 
+@within_memory
 def read_mask(
     path: AnyPath,
     *,
@@ -133,6 +136,7 @@ def read_mask(
     return segmentations.single_map(path, segmentation)
 
 
+@within_memory
 def read_segmentation(
     path: AnyPath,
     *,

@@ -15,7 +15,8 @@ import pydicom
 from pydicom.uid import ExplicitVRBigEndian
 
 from medseg_rl.errors import InputFileError, MedSegError
-from medseg_rl.imageio.dicom_slices import check_inflated, parsed
+from medseg_rl.imageio.dicom_deflated import check_inflated
+from medseg_rl.imageio.dicom_slices import parsed
 
 ObjectKind = Literal["DICOM SEG", "RTSTRUCT"]
 LABEL_MAP_CLASS = "1.2.840.10008.5.1.4.1.1.66.7"

@@ -21,8 +21,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from medseg_rl.errors import InputFileError, MedSegError
 from medseg_rl.imageio.dicom_codestream import stated_size
+from medseg_rl.imageio.dicom_deflated import check_inflated
 from medseg_rl.imageio.dicom_series import Series
-from medseg_rl.imageio.dicom_slices import Slice, check_inflated, parsed, syntax_of
+from medseg_rl.imageio.dicom_slices import Slice, parsed, syntax_of
 from medseg_rl.imageio.limits import MAX_VOXELS, times
 
 MOST_PIXELS = 1 << 26  # of one plane: 8192 x 8192

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import re
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from medseg_rl.errors import InputFileError
+from medseg_rl.imageio.dicom_deflated import check_inflated
 from medseg_rl.imageio.dicom_tags import COUNTS, FRAME_TAGS, FRAME_VALUES, GROUPS, IMAGE_TAGS, SPLITTING_TAGS, TAGS
 from medseg_rl.volume import FloatArray
 
@@ -32,8 +30,6 @@ PLAIN, MULTI_FRAME, UNPLACED = "image", "multi-frame image", "image without posi
 SAME_DIRECTION = 1e-3  # of a direction cosine: 0.06 degrees
 UID_FORM = r"(0|[1-9]\d{0,30})(\.(0|[1-9]\d{0,30})){1,30}"
 FARTHEST_MM = 1e6  # no image lies a kilometre from the origin; such a position is an error, and sums would overflow
-MOST_INFLATED = 1 << 30  # bytes that a deflated file may unpack to
-META_START = 132 + 12  # preamble, "DICM" and the element that holds the length of the file meta information
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,22 +139,6 @@ def parsed(path: Path, **options: Any) -> pydicom.Dataset:
     """`pydicom.dcmread` of a file whose elements may lie about their lengths; raises what that raises."""
     with _BoundedFile(path) as stream:
         return pydicom.dcmread(stream, **options)
-
-
-def check_inflated(path: Path) -> None:
-    """Raises InputFileError where a deflated file unpacks to more than MOST_INFLATED; keeps nothing of it meanwhile."""
-    meta = pydicom.filereader.read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return
-    unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    with path.open("rb") as stream:
-        stream.seek(META_START + int(meta.FileMetaInformationGroupLength))
-        while packed := stream.read(1 << 16):
-            while packed:
-                size += len(unpacker.decompress(packed, 1 << 22))
-                packed = unpacker.unconsumed_tail
-                if size > MOST_INFLATED:
-                    raise InputFileError(f"{path} unpacks to more than {MOST_INFLATED >> 20} MiB; get the file again")
 
 
 def _plain_slice(path: Path, header: pydicom.Dataset) -> Slice:

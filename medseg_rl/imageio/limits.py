@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from medseg_rl.errors import GeometryError, InputFileError
 from medseg_rl.volume import FloatArray
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 MAX_VOXELS = 2**31  # 2048 x 1024 x 1024; beyond that the indices of the compiled loops would overflow
+MOST_BEHIND = 1 << 24  # bytes that a packed file may hold behind its voxels: padding, notes of other programs
 DEFLATE_LIMIT = 1032  # no deflate stream unpacks to more than this many times its size (zlib's own figure)
 
 
@@ -32,6 +38,31 @@ def check_size(path: Path, shape: Sequence[int], *, bytes_needed: int, compresse
         )
     if voxels > MAX_VOXELS:
         raise InputFileError(f"{path} holds {said} voxels, more than the {MAX_VOXELS} that can be worked on; crop it")
+
+
+def within_memory(reader: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """A reader that raises InputFileError where its file, harmless by all checks, needs more memory than there is."""
+
+    @functools.wraps(reader)
+    def read(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
+        try:
+            return reader(*args, **options)
+        except MemoryError as error:
+            path = args[0] if args else options["path"]
+            raise InputFileError(f"{path} needs more memory than there is; crop it or close other programs") from error
+
+    return read
+
+
+def check_end(path: Path, stream: io.BufferedIOBase | IO[bytes], end: int) -> int:
+    """Unpacks what follows to its end, where gzip keeps its checksum; returns how many bytes the file unpacks to.
+
+    `end`: where its voxels end. Raises InputFileError where much more follows, and whatever gzip raises on damage.
+    """
+    while stream.read(1 << 20):
+        if stream.tell() > end + MOST_BEHIND:
+            raise InputFileError(f"{path} unpacks to far more than the {end} bytes of its voxels; get the file again")
+    return stream.tell()
 
 
 def checked_slices(path: Path, slices: tuple[int, int], count: int) -> slice:

@@ -17,7 +17,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 
 from medseg_rl.errors import GeometryError, InputFileError
-from medseg_rl.imageio.limits import check_size, checked_slices, times
+from medseg_rl.imageio.limits import check_end, check_size, checked_slices, times
 from medseg_rl.imageio.nifti_transforms import Form, choose_affine
 from medseg_rl.volume import Volume, corner_distance
 
@@ -167,8 +167,8 @@ def _read_voxels(
             proxy = ArrayProxy(stream, spec, mmap=False)
             whole = (slice(None), slice(None), span or slice(None), time_point or 0)
             array = np.asarray(proxy[whole[: len(header.shape)]])
-            while compressed and stream.read(1 << 20):
-                pass  # to the end, where gzip keeps its checksum
+            if compressed:
+                check_end(path, stream, offset + stored)
     except (OSError, EOFError, ValueError, zlib.error, HeaderDataError) as error:
         raise InputFileError(f"{path} is cut off or damaged: {_one_line(error)}; get the file again") from error
     except MemoryError as error:

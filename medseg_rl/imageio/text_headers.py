@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg_rl.errors import GeometryError, InputFileError
-from medseg_rl.imageio.limits import check_size
+from medseg_rl.imageio.limits import check_end, check_size
 
 LONGEST_HEADER = 1 << 20
 SPATIAL_KINDS = ("domain", "space", "time", "???")
@@ -156,10 +156,8 @@ def _gipl(path: Path) -> Promise:
         shape = stored if stored[3] > 1 else stored[:3]
         needed = GIPL_HEADER_BYTES + math.prod(shape) * GIPL_BYTES[voxel_type]
         check_size(path, shape, bytes_needed=needed, compressed=compressed)
-        found = GIPL_HEADER_BYTES
-        while compressed and (block := stream.read(1 << 20)):  # SimpleITK would fill what is missing with rubbish
-            found += len(block)
-    if compressed and found < needed:
+        found = check_end(path, stream, needed) if compressed else needed
+    if found < needed:  # SimpleITK would fill what is missing with rubbish
         raise InputFileError(f"{path} is cut off: {found} of {needed} bytes are there; get the file again")
     return Promise(shape, 1, spacing[:3], {})
 

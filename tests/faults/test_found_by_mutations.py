@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import struct
 import tracemalloc
@@ -10,11 +11,11 @@ import zlib
 import pydicom
 import pytest
 
-from benchmarks.faults.specimens import UPRIGHT, image
+from benchmarks.faults.specimens import UPRIGHT, _images, image
 from benchmarks.faults.specimens_dicom import COLUMNS, ROWS, SLICES, _series
 from medseg_rl.bundle.layout import read_json
 from medseg_rl.errors import BundleError, InputFileError
-from medseg_rl.imageio import read_volume, write_volume
+from medseg_rl.imageio import itk, read_mask, read_segmentation, read_volume, write_volume
 from medseg_rl.imageio.dicom_slices import parsed
 
 
@@ -47,6 +48,28 @@ def test_a_metaimage_that_unpacks_to_far_more_than_it_says_takes_no_memory_for_i
         assert tracemalloc.get_traced_memory()[1] < 1 << 25
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["b.nii.gz", "j.gipl.gz"])
+def test_a_packed_file_may_hold_some_bytes_behind_its_voxels_but_no_bomb(tmp_path, name):
+    content = gzip.decompress((good := {s.name: s for s in _images(tmp_path)}[name]).files[name])
+    (tmp_path / name).write_bytes(gzip.compress(content + bytes(1 << 16)))
+    assert read_volume(tmp_path / name).shape == image().shape
+    (tmp_path / name).write_bytes(good.files[name] + gzip.compress(bytes(1 << 27)))
+    with pytest.raises(InputFileError, match="unpacks to far more than"):
+        read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize("reader", [read_volume, read_mask, read_segmentation])
+def test_a_file_for_which_there_is_no_memory_is_told_in_one_line(tmp_path, reader, monkeypatch):
+    write_volume(tmp_path / "a.nrrd", image())
+
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(itk.np, "ascontiguousarray", full)
+    with pytest.raises(InputFileError, match="needs more memory than there is"):
+        reader(tmp_path / "a.nrrd")
 
 
 def test_a_metaimage_that_counts_too_few_compressed_bytes_is_refused_not_filled_with_rubbish(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pydicom
@@ -21,7 +22,7 @@ from pydicom.uid import (
 )
 
 from medseg_rl.errors import InputFileError
-from medseg_rl.imageio import dicom_checks, dicom_slices, read_volume
+from medseg_rl.imageio import dicom_checks, dicom_deflated, read_volume
 from medseg_rl.imageio.dicom_codestream import stated_size
 
 BY_PYDICOM = (JPEGLSLossless, JPEG2000Lossless, RLELossless)
@@ -172,13 +173,35 @@ def test_a_missing_decoder_is_named_with_the_extra_to_install(tmp_path, smooth, 
         read_volume(folder)
 
 
-def test_a_deflated_bomb_is_refused_before_it_is_unpacked(tmp_path, smooth, monkeypatch):
+def test_a_deflated_bomb_is_refused_before_it_is_unpacked(tmp_path, smooth):
     folder = smooth(tmp_path / "ct")
     for path in folder.iterdir():
-        compress(path, DeflatedExplicitVRLittleEndian)
-    monkeypatch.setattr(dicom_slices, "MOST_INFLATED", 2000)
-    with pytest.raises(InputFileError, match="is a damaged DICOM file"):
-        read_volume(folder)
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = bytes(1 << 25)
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset.save_as(path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputFileError, match="DICOM file"):
+            read_volume(folder)
+        assert tracemalloc.get_traced_memory()[1] < 5 * dicom_deflated.HEAD_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pixels", [1000, dicom_deflated.HEAD_BYTES + 999])
+def test_a_deflated_file_may_unpack_to_what_its_header_accounts_for(tmp_path, smooth, pixels, monkeypatch):
+    path = sorted(smooth(tmp_path / "ct").iterdir())[0]
+    dataset = pydicom.dcmread(path)
+    dataset.Rows, dataset.Columns, dataset.PixelData = 500, 1 + pixels // 1000, bytes(pixels + pixels % 2)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    dicom_deflated.check_inflated(path)
+    monkeypatch.setattr(dicom_deflated, "FIRST_PIXELS", 1 << 40)  # its header alone, without an end
+    monkeypatch.setattr(dicom_deflated, "MOST_WITHOUT_PIXELS", dicom_deflated.HEAD_BYTES)
+    if pixels > dicom_deflated.HEAD_BYTES:
+        with pytest.raises(InputFileError, match="unpacks to more than 16 MiB"):
+            dicom_deflated.check_inflated(path)
 
 
 def test_a_compressed_file_cannot_promise_more_than_any_codec_packs(tmp_path, smooth):
