@@ -12,18 +12,26 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from medseg_rl.errors import Cancelled, InputFileError
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.recipes.report import Report
+from medseg_rl.rlhf.config import config_of
+from medseg_rl.rlhf.file_lock import tried
+
+Config = TypeVar("Config")
 
 # Name on the command line -> module with `run(work)` and `SUMMARY`. Imported when asked for: each needs its extra.
-RECIPES: dict[str, str] = {}
+RECIPES: dict[str, str] = {
+    "lane_keeping": "medseg_rl.recipes.lane_keeping.recipe",
+    "sentiment": "medseg_rl.recipes.sentiment.recipe",
+}
 
 Result = dict[str, Any]  # what JSON can hold
+POLL_SECONDS = 1.0
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -64,6 +72,21 @@ class Work:
         result.setdefault("cpu_seconds", time.process_time() - started)
         write_json(path, result)
         return result
+
+    def jobs(self, stage: str, wanted: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
+        """The results of all jobs, in their order. What another program is at is left to it and waited for."""
+        done: dict[str, Result] = {}
+        while len(done) < len(wanted):
+            for name, make in wanted.items():
+                self.report(f"{stage}: {name}", len(done), len(wanted))
+                if name not in done:
+                    with tried(self.folder / "jobs" / f".{name}.lock") as ours:
+                        if ours or (self.folder / "jobs" / f"{name}.json").exists():
+                            done[name] = self.job(name, make)
+            if len(done) < len(wanted):
+                self.stop_if_cancelled()
+                time.sleep(POLL_SECONDS)
+        return {name: done[name] for name in wanted}
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Where an unfinished job keeps the state it goes on from."""
@@ -132,6 +155,21 @@ def seed_of(*parts: object) -> int:
     """A seed that depends on nothing but these names and numbers, the same in every process."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+def with_changes(settings: Config, changes: Sequence[str]) -> Config:
+    """A copy of a settings dataclass with "name=value" applied, values as JSON or plain text.
+
+    Raises InputFileError: no such setting, or a value of another type.
+    """
+    values = asdict(cast("Any", settings))
+    for change in changes:
+        name, _, text = change.partition("=")
+        try:
+            values[name.strip()] = json.loads(text)
+        except ValueError:
+            values[name.strip()] = text
+    return config_of(type(settings), values)
 
 
 def first_few(items: Sequence[Any], count: int | None) -> Sequence[Any]:

@@ -32,6 +32,13 @@ def locked(path: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
         yield  # closing the file frees the lock
 
 
+@contextlib.contextmanager
+def tried(path: Path) -> Iterator[bool]:
+    """Holds the lock file `path` if nobody else does; gives whether that worked. Waits for nothing."""
+    with path.open("a+b") as handle:
+        yield _taken(handle.fileno())
+
+
 def _taken(descriptor: int) -> bool:
     """True when the lock is ours, or where the file system knows none."""
     try:

@@ -85,7 +85,9 @@ class Rollout:
 class RewardComponent(Protocol):
     """One named term of the reward: (batch,) for the whole episode, (batch, time), or the full shape."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Under "reward/<name>" its mean is logged."""
 
     def __call__(self, rollout: Rollout) -> Tensor:
         """The reward of every episode, without its weight."""
