@@ -108,14 +108,14 @@ def convert(
         choices |= {"accept_shift": accept_shift, "resample": resample}
         segmentation, image = _read_mask(source, like, labels, values, choices, slices)
         if is_mesh:
-            report = _write_mesh(output, segmentation, _origin(segmentation), smoothing, triangles)
+            report = _write_mesh(output, segmentation, _origin(segmentation, image), smoothing, triangles)
         else:
             writing: dict[str, Any] = {
                 "flatten": flatten,
                 "orthonormalise": orthonormalise,
                 "deidentified": not for_archive,
             }
-            writing |= {"provenance": _origin(segmentation), "touched_by_model": _by_model(segmentation)}
+            writing |= {"provenance": _origin(segmentation, image), "touched_by_model": _by_model(segmentation)}
             report = _write_mask(output, segmentation, image, "LABELMAP" if labelmap else "BINARY", writing)
     if as_json:
         print_json(report)
@@ -163,12 +163,18 @@ def _read_mask(
     return segmentation, image or segmentation.grid
 
 
-def _origin(segmentation: Segmentation) -> dict[str, Any] | None:
-    """Where the labels come from, as far as their file says so; `program` stays the one that made them."""
+def _origin(segmentation: Segmentation, image: Volume) -> dict[str, Any] | None:
+    """Where the labels come from, as far as their file says so; `program` stays the one that made them.
+
+    With the ban on measuring that the image brings.
+    """
     from medseg_rl.imageio import provenance
 
     said = segmentation.grid.source.get(provenance.KEY)
-    return {**said, "converted_by": provenance.PROGRAM} if said else None
+    banned = image.source.get(provenance.QUANTITIES)
+    if not said and not banned:
+        return None
+    return provenance.completed({**said, "converted_by": provenance.PROGRAM} if said else None, image.source)
 
 
 def _by_model(segmentation: Segmentation) -> Sequence[int]:

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medseg_rl.cli.options import (
+    MissingOption,
+    SeriesOption,
+    TiltOption,
+    TimePointOption,
+    TransformOption,
+    UnitsOption,
+    series_choice,
+)
 from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, print_table, progress, warn
 from medseg_rl.errors import InputFileError, OutputError
 
@@ -33,9 +42,6 @@ ThresholdOption = Annotated[
 ]
 ShiftOption = Annotated[bool, typer.Option("--accept-shift", help="Take a mask that lies up to a voxel off.")]
 ResampleOption = Annotated[bool, typer.Option("--resample", help="Nearest voxel where two grids differ.")]
-SeriesOption = Annotated[
-    str | None, typer.Option(help="Series of a DICOM folder given as image: number or UID.", show_default=False)
-]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write .csv or .json instead of printing.", show_default=False)
 ]
@@ -57,6 +63,11 @@ def quantities(
     accept_shift: ShiftOption = False,
     resample: ResampleOption = False,
     series: SeriesOption = None,
+    missing: MissingOption = "refuse",
+    tilt: TiltOption = "keep",
+    units: UnitsOption = "suv",
+    time_point: TimePointOption = None,
+    transform: TransformOption = None,
     output: OutputOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a line for each number, axial slices too.")] = False,
@@ -64,14 +75,16 @@ def quantities(
     """Measure a mask: volume, surface, diameters; intensities with --image, Dice and distances with --reference.
 
     Each number stands with its formula. A mask that touches the edge of the volume says at which side it is cut off.
+    Choices of series, slices and units are for a DICOM image, those of time point and transform for a NIfTI mask.
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     if output is not None:
         _check_output(output, [path for path in (mask, image, reference) if path])
-    choices = {"threshold": threshold, "accept_shift": accept_shift, "resample": resample}
-    number = int(series) if series is not None and series.isdigit() else series
-    report = _measure(mask, (image, number), reference, values, tolerance, choices)
+    choices: dict[str, Any] = {"threshold": threshold, "accept_shift": accept_shift, "resample": resample}
+    slices: dict[str, Any] = {"series": series_choice(series), "missing": missing, "tilt": tilt, "units": units}
+    own = {"time_point": time_point, "prefer": transform}
+    report = _measure(mask, image, reference, values, tolerance, (choices, slices, own))
     for line in report.warnings:
         warn(line)
     if output is not None:
@@ -86,20 +99,21 @@ def quantities(
 
 def _measure(
     mask: Path,
-    image: tuple[Path | None, str | int | None],
+    image: Path | None,
     reference: Path | None,
     values: list[int] | None,
     tolerance: float,
-    choices: dict[str, Any],
+    reading: tuple[dict[str, Any], dict[str, Any], dict[str, Any]],
 ) -> QuantityReport:
     from medseg_rl.imageio import read_segmentation, read_volume
     from medseg_rl.quantities import quantities_of
 
+    choices, slices, own_choices = reading
     with interruptible(STOPPED) as cancel, progress("reading") as bar:
-        volume = read_volume(image[0], series=image[1]) if image[0] else None
+        volume = read_volume(image, **slices) if image else None
         for line in volume.source.get("warnings", []) if volume else ():
             warn(line)  # on the screen alone: a reader may name a file
-        own = read_segmentation(mask, like=volume, **choices)
+        own = read_segmentation(mask, like=volume, **choices, **own_choices)
         other = read_segmentation(reference, like=volume or own.grid, **choices) if reference else None
         known = {*own.labels.values, *(other.labels.values if other else ())}
         if missing := [value for value in values or () if value not in known]:

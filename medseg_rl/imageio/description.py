@@ -59,11 +59,18 @@ def _grid_facts(volume: Volume) -> dict[str, Any]:
     }
 
 
+def _ban(volume: Volume) -> dict[str, Any]:
+    """Why nothing may be measured on it, where that is so."""
+    disabled = volume.source.get("quantities")
+    return {"quantities": disabled} if disabled else {}
+
+
 def _segmentation_facts(path: Path) -> dict[str, Any]:
     segmentation = imageio.read_segmentation(path)
     return {
         "usable": True,
         **_grid_facts(segmentation.grid),
+        **_ban(segmentation.grid),
         "dtype": str(segmentation.grid.array.dtype),
         "layers": len(segmentation.layers),
         "overlap_voxels": segmentation.overlap_voxels,
@@ -97,6 +104,7 @@ def _volume_facts(path: Path, volume: Volume) -> dict[str, Any]:
     finite = volume.array[np.isfinite(volume.array)] if volume.array.dtype.kind == "f" else volume.array
     facts: dict[str, Any] = {
         **_grid_facts(volume),
+        **_ban(volume),
         "modality": volume.modality,
         "dtype": str(volume.array.dtype),
         "range": [float(finite.min()), float(finite.max())] if finite.size else None,

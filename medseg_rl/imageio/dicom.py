@@ -154,6 +154,7 @@ def _on_grid(
     if not even and not upright:
         if report.is_broken:
             source["quantities"] = f"disabled: {'; '.join(report.warnings)}"
+            source["warnings"].append("quantities are disabled: no grid says where these slices lie")
         return array, lps_affine(series), source
     regrid, outside = regrid_of(series, even=even, upright=upright), array.min()
     said = f"resampled to {'a regular' if even else 'an upright'} grid of {regrid.shape[2]} planes"

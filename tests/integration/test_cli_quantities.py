@@ -115,3 +115,11 @@ def test_convert_writes_a_mesh_of_a_mask_in_lps(desk: Desk, mask) -> None:
     x, y, z = desk.world((12, 11, 10))
     np.testing.assert_allclose(corners.mean(axis=(0, 1)), [-x, -y, z], atol=0.05)
     assert b"SPACE=LPS" in content[:80]
+
+
+def test_one_time_point_of_a_series_of_masks_is_measured_where_it_is_chosen(desk: Desk) -> None:
+    both = np.stack([desk.ball(3.0), desk.ball(5.0)], -1).astype(np.uint8)
+    path = desk.write("both.nii.gz", both)
+    assert "choose a time point" in desk.run("quantities", path).stderr
+    answer = desk.run("quantities", path, "--time-point", 1, "--json")
+    assert answer.json["labels"][0]["quantities"]["voxels"]["value"] == int(desk.ball(5.0).sum())
