@@ -35,7 +35,8 @@ class FeedbackDialog(QDialog):
     def __init__(self, contents: StoreContents, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle(tr("Feedback on this computer"))
-        self.resize(760, 480)
+        letter = self.fontMetrics().averageCharWidth()
+        self.resize(min(120 * letter, 1100), 480)
         self.summary = QLabel("\n".join(summary_lines(contents.summary)))
         self.summary.setWordWrap(True)
         self.summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

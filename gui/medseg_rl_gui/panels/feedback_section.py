@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QGridLayout
 
 from medseg_rl.rlhf.store import StoreSummary
 from medseg_rl_gui.dialogs import Dialogs
 from medseg_rl_gui.i18n import number, tr, whole
 from medseg_rl_gui.learning.feedback import Feedback, StoreContents
 from medseg_rl_gui.panels.feedback_dialog import FeedbackDialog
-from medseg_rl_gui.panels.parts import Note, Section, button, grey, words
+from medseg_rl_gui.panels.parts import ButtonGrid, Note, Section, button, grey, words
 
 
 class FeedbackSection(Section):
@@ -26,15 +25,9 @@ class FeedbackSection(Section):
         self.show_all = button(tr("Show"), feedback.show_all, tip=tr("Every record that is stored"))
         self.export = button(tr("Export…"), feedback.export, tip=tr("As one zip, without annotators and times of day"))
         self.delete = button(tr("Delete all feedback…"), feedback.delete_all, icon_name="delete")
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        places = ((self.change, 0, 0), (self.withdraw, 0, 1), (self.show_all, 1, 0), (self.export, 1, 1))
-        for made, row, column in places:
-            grid.addWidget(made, row, column)
-        grid.addWidget(self.delete, 2, 0, 1, 2)
         self.column.addWidget(self.consent)
         self.column.addWidget(self.count)
-        self.column.addLayout(grid)
+        self.column.addWidget(ButtonGrid([self.change, self.withdraw, self.show_all, self.export, self.delete]))
         self.column.addWidget(self.problems)
         self.column.addWidget(words(tr("No upload: this program opens no network connection."), faint=True))
         feedback.changed.connect(self._follow)

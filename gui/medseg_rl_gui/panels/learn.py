@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from medseg_rl.refiner import COMMANDS
 from medseg_rl_gui.i18n import mark, number, tr, whole
@@ -15,7 +15,7 @@ from medseg_rl_gui.learning.blind import REASONS
 from medseg_rl_gui.panels.feedback_section import FeedbackSection
 from medseg_rl_gui.panels.learn_blind import BlindSection
 from medseg_rl_gui.panels.learn_ranking import RankingSection
-from medseg_rl_gui.panels.parts import ActionButton, Section, button, grey, words
+from medseg_rl_gui.panels.parts import ActionButton, ButtonGrid, Section, button, grey, words
 
 if TYPE_CHECKING:
     from medseg_rl.session import Suggestion
@@ -61,8 +61,7 @@ class SuggestionSection(Section):
         acts = controller.window.acts
         self.next = ActionButton(acts, "model.suggest_next")
         self.previous = ActionButton(acts, "model.suggest_previous")
-        self.column.addWidget(self.next)
-        self.column.addWidget(self.previous)
+        self.column.addWidget(ButtonGrid([self.next, self.previous]))
         self.place = words()
         self.column.addWidget(self.place)
         self.column.addWidget(words(tr("Errors that the model is sure of are not suggested."), faint=True))
@@ -93,13 +92,9 @@ class CommandSection(Section):
         super().__init__(tr("Ask the model to…"))
         self._desk, self._refining = controller.desk, controller.refining
         self.buttons: dict[str, QPushButton] = {}
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for at, (command, text) in enumerate(COMMAND_WORDS.items()):
-            made = button(tr(text), lambda command=command: self._ask(command))  # type: ignore[misc]
-            self.buttons[command] = made
-            grid.addWidget(made, at // 2, at % 2)
-        self.column.addLayout(grid)
+        for command, text in COMMAND_WORDS.items():
+            self.buttons[command] = button(tr(text), lambda command=command: self._ask(command))  # type: ignore[misc]
+        self.column.addWidget(ButtonGrid(list(self.buttons.values())))
         self.reason = words(faint=True)
         self.column.addWidget(self.reason)
         for signal in (self._desk.session_changed, self._desk.settings_changed):
@@ -141,11 +136,7 @@ class PresenceSection(Section):
         self.absent = button(tr("Target is not here"), self._absent)
         self.present = button(tr("It is here"), self._presence.target_is_here)
         self.column.addWidget(self.reasons)
-        row = QHBoxLayout()
-        row.addWidget(self.absent)
-        row.addWidget(self.present)
-        row.addStretch(1)
-        self.column.addLayout(row)
+        self.column.addWidget(ButtonGrid([self.absent, self.present]))
         self._desk.session_changed.connect(self._follow)
         self._desk.case_changed.connect(lambda _: self._follow())
         self._follow()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel
 
 from medseg_rl.errors import MedSegError
 from medseg_rl_gui.dialogs import FileQuestion
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.learning.blind import Answered
-from medseg_rl_gui.panels.parts import Note, Section, button, grey, words
+from medseg_rl_gui.panels.parts import ButtonGrid, Note, Section, button, grey, words
 from medseg_rl_gui.panels.tiles import Caption, Tiles
 from medseg_rl_gui.worker import reason_of
 
@@ -27,7 +28,7 @@ class BlindSection(Section):
         self.one, self.other = QComboBox(), QComboBox()
         self.one.setAccessibleName(tr("First model"))
         self.other.setAccessibleName(tr("Second model"))
-        self.add = button(tr("Add…"), self._add, tip=tr("Another model, by its folder"))
+        self.add = button(tr("Add model…"), self._add, tip=tr("Another model, by its folder"))
         self.compare = button(tr("Compare"), self._compare)
         self.tiles, self.result = Tiles(), Note("information")
         self.answers = [
@@ -41,27 +42,20 @@ class BlindSection(Section):
         self._close()
 
     def _lay_out(self) -> None:
-        grid = QGridLayout()
-        grid.setColumnStretch(1, 1)
-        for line, (text, box) in enumerate(((tr("One"), self.one), (tr("Other"), self.other))):
+        for text, box in ((tr("One"), self.one), (tr("Other"), self.other)):
             label = QLabel(text)
             label.setBuddy(box)
-            box.setMinimumContentsLength(10)
+            box.setMinimumContentsLength(12)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            grid.addWidget(label, line, 0)
-            grid.addWidget(box, line, 1)
-        grid.addWidget(self.add, 0, 2)
-        grid.addWidget(self.compare, 1, 2)
-        self.column.addLayout(grid)
+            row = QHBoxLayout()
+            row.addWidget(label)
+            row.addWidget(box, 1)
+            self.column.addLayout(row)
+        self.column.addWidget(ButtonGrid([self.compare, self.add]))
         self.reason = words(faint=True)
         for widget in (self.reason, self.tiles):
             self.column.addWidget(widget)
-        self.row = QWidget()
-        row = QHBoxLayout(self.row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(4)
-        for made in self.answers:
-            row.addWidget(made)
+        self.row = ButtonGrid(self.answers, columns=3)
         self.column.addWidget(self.row)
         self.column.addWidget(self.result)
 
@@ -88,7 +82,8 @@ class BlindSection(Section):
             before = box.currentData()
             box.clear()
             for number_, bundle in enumerate(bundles):
-                box.addItem(f"{bundle.name} {bundle.version} ({bundle.hash[:8]})", number_)
+                box.addItem(f"{bundle.name} {bundle.version}", number_)
+                box.setItemData(number_, f"{bundle.folder}\n{bundle.hash}", Qt.ItemDataRole.ToolTipRole)
             box.setCurrentIndex(
                 before if isinstance(before, int) and before < len(bundles) else min(at, len(bundles) - 1)
             )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QSpinBox, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSpinBox
 
 from medseg_rl.session import Candidates
 from medseg_rl_gui.i18n import tr, whole
 from medseg_rl_gui.learning.rank_order import RankOrder
-from medseg_rl_gui.panels.parts import ActionButton, Section, words
+from medseg_rl_gui.panels.parts import ActionButton, ButtonGrid, Section, words
 from medseg_rl_gui.panels.tiles import Caption, Tiles
 from medseg_rl_gui.slice_geometry import Plane
 
@@ -32,7 +32,7 @@ class RankingSection(Section):
         self.count.setKeyboardTracking(False)
         self.tiles = Tiles()
         self.said, self.hint = words(), words(faint=True)
-        self.keys = [ActionButton(acts, f"rank.{id_}") for id_ in ("submit", "tie", "none", "back", "cancel")]
+        self.keys = [ActionButton(acts, f"rank.{id_}") for id_ in ("submit", "cancel", "tie", "none", "back")]
         self._lay_out()
         self._connect()
         self._close()
@@ -45,11 +45,7 @@ class RankingSection(Section):
         self.column.addLayout(row)
         for widget in (self.said, self.tiles, self.hint):
             self.column.addWidget(widget)
-        self.buttons = QWidget()
-        grid = QGridLayout(self.buttons)
-        grid.setContentsMargins(0, 0, 0, 0)
-        for at, key in enumerate(self.keys):
-            grid.addWidget(key, (at + 1) // 2, (at + 1) % 2 if at else 0, 1, 1 if at else 2)
+        self.buttons = ButtonGrid(self.keys)
         self.column.addWidget(self.buttons)
 
     def _connect(self) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import QEvent, Qt
-from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtGui import QColor, QPalette, QResizeEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from medseg_rl_gui.action_set import ActionSet
 from medseg_rl_gui.icons import put_icon
@@ -26,6 +26,42 @@ class Section(QFrame):
         font.setBold(True)
         heading.setFont(font)
         self.column.addWidget(heading)
+
+
+class ButtonGrid(QWidget):
+    """Buttons side by side in rows of at most `columns`; fewer where their words would not fit."""
+
+    def __init__(self, buttons: Sequence[QPushButton], columns: int = 2) -> None:
+        super().__init__()
+        self._buttons, self._most, self._columns = tuple(buttons), columns, 0
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(4)
+        self._arrange(columns)
+
+    def _arrange(self, columns: int) -> None:
+        if columns == self._columns:
+            return
+        self._columns = columns
+        for at, made in enumerate(self._buttons):
+            self._grid.removeWidget(made)
+            last = at == len(self._buttons) - 1
+            span = columns - at % columns if last else 1
+            self._grid.addWidget(made, at // columns, at % columns, 1, span)
+        for column in range(self._most):
+            self._grid.setColumnStretch(column, int(column < columns))
+
+    @property
+    def _widest(self) -> int:
+        return max(made.sizeHint().width() for made in self._buttons)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        return QSize(self._widest, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        super().resizeEvent(event)
+        room = (self.width() + self._grid.spacing()) // (self._widest + self._grid.spacing())
+        self._arrange(min(max(room, 1), self._most))
 
 
 class Note(QLabel):

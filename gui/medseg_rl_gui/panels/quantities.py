@@ -5,32 +5,29 @@ Measures nothing itself: `Measuring` does, on the worker. Numbers of work that w
 
 from __future__ import annotations
 
-import math
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QTimer
-from PySide6.QtGui import QBrush, QColor, QGuiApplication, QIcon, QPainter, QPixmap, QShowEvent
+from PySide6.QtCore import QEvent, Qt, QTimer
+from PySide6.QtGui import QColor, QGuiApplication, QShowEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QDoubleSpinBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
-    QTreeWidget,
-    QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from medseg_rl.imageio.atomic import atomic_path
-from medseg_rl.quantities import NOTICE, LabelQuantities, Quantity, QuantityReport
+from medseg_rl.quantities import NOTICE, QuantityReport
 from medseg_rl_gui.dialogs import FileQuestion
-from medseg_rl_gui.i18n import number, tr, whole
+from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.measuring import LabelPlots, Measured
 from medseg_rl_gui.panels.parts import Note, Section, button, grey, words
 from medseg_rl_gui.panels.plots import AreaPlot, HistogramPlot
+from medseg_rl_gui.panels.quantity_table import QuantityTable, explained
 from medseg_rl_gui.slice_geometry import PLANES, Plane
 from medseg_rl_gui.worker import Rank, reason_of
 
@@ -38,9 +35,6 @@ if TYPE_CHECKING:
     from medseg_rl_gui.controller import Controller
 
 WAIT_MS = 300  # after a change, so that a quick row of edits is measured once
-DIGITS = 4
-VALUE = Qt.ItemDataRole.UserRole
-QUANTITY = Qt.ItemDataRole.UserRole + 1
 MASKS = (
     "*.nii",
     "*.nii.gz",
@@ -52,22 +46,6 @@ MASKS = (
 )
 
 
-def shown(quantity: Quantity) -> str:
-    """A quantity for a person: four digits that say something, with its unit; the reason where there is no number."""
-    value = quantity.value
-    if value is None:
-        return quantity.note or tr("not defined")
-    if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 10**DIGITS):
-        text = whole(int(value))
-    elif not math.isfinite(value):
-        return str(value)
-    else:
-        size = 0 if value == 0 else math.floor(math.log10(abs(value)))
-        text = number(value, min(max(DIGITS - 1 - size, 0), 6) if value else 0)
-    unit = quantity.unit.replace("mm2", "mm²").replace("mm3", "mm³")
-    return f"{text} {unit}" if unit else text
-
-
 class QuantitiesPanel(QWidget):
     """Follows the session while it is to be seen; the plots follow the crosshair."""
 
@@ -76,6 +54,7 @@ class QuantitiesPanel(QWidget):
         self._desk, self._measuring = controller.desk, controller.measuring
         self._value: int | None = None  # of the label that is plotted
         self._plane: Plane = "axial"
+        self._compared = ""  # the mask file that the table was led to
         self._later = QTimer(self)
         self._later.setObjectName("quantities")
         self._later.setSingleShot(True)
@@ -89,21 +68,7 @@ class QuantitiesPanel(QWidget):
 
     def _build(self) -> None:
         self.state, self.flags = Note("warning"), Note("warning")
-        self.tree = QTreeWidget()
-        self.tree.setColumnCount(2)
-        self.tree.setHeaderLabels([tr("Quantity"), tr("Value")])
-        self.tree.setAccessibleName(tr("Quantities"))
-        self.tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.tree.setAlternatingRowColors(True)
-        self.tree.setIndentation(12)
-        self.tree.setWordWrap(True)
-        self.tree.setTextElideMode(Qt.TextElideMode.ElideRight)
-        self.tree.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.tree.setMinimumHeight(240)
-        header = self.tree.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        self.tree = QuantityTable()
         self.formula = words(faint=True)
         self.formula.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.formula.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -183,7 +148,7 @@ class QuantitiesPanel(QWidget):
         desk.view_changed.connect(lambda _: self._show_slice())
         measuring.measured.connect(lambda _: self._show())
         measuring.busy_changed.connect(lambda _: self._say_state())
-        self.tree.currentItemChanged.connect(lambda *_: self._chosen())
+        self.tree.chosen.connect(self._chosen)
         self.plane.currentIndexChanged.connect(lambda _: self._show_plots())
         self.areas.slice_chosen.connect(self._go_to)
         self.tolerance.valueChanged.connect(measuring.set_tolerance)
@@ -229,89 +194,34 @@ class QuantitiesPanel(QWidget):
         name = self._measuring.reference_name
         grey(self.no_compare, "" if name else tr("Nothing is compared"))
         self.tolerance.setEnabled(bool(name))
-        self._fade(stale)
-
-    def _fade(self, stale: bool) -> None:
-        """Old numbers are struck out of the eye, not of the table: italic and faint."""
-        for item in self._items():
-            font = item.font(1)
-            font.setItalic(stale)
-            item.setFont(1, font)
-            item.setDisabled(False)
-            brush = self.palette().placeholderText() if stale else QBrush()
-            item.setForeground(1, brush)
-
-    def _items(self) -> list[QTreeWidgetItem]:
-        tops = [self.tree.topLevelItem(at) for at in range(self.tree.topLevelItemCount())]
-        found = [(top, *(top.child(n) for n in range(top.childCount()))) for top in tops if top is not None]
-        return [item for items in found for item in items if item is not None]
+        self.tree.fade(stale)
 
     # --- the table ----------------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        latest = self._measuring.latest
-        report = None if latest is None else latest.report
-        open_ = self._open_labels()
-        chosen = self._chosen_key()
-        with QSignalBlocker(self.tree):
-            self.tree.clear()
-            if report is not None and self._desk.case is not None:
-                for label in report.labels:
-                    self._add(label, open_)
-                self._choose(chosen)
+        latest, case = self._measuring.latest, self._desk.case
+        if case is None:
+            self.tree.show_report(None, {}, 0)
+        else:
+            labels = case.session.labels.labels
+            colours = {label.value: QColor(*label.colour) for label in labels}
+            self.tree.show_report(None if latest is None else latest.report, colours, case.session.active_label)
+            self._lead_to_comparison(case.session.active_label)
         self._say_flags(latest)
         self._say_state()
-        self._chosen()
 
-    def _open_labels(self) -> set[int]:
-        """Labels whose rows are to be seen: those that were open, else the active one."""
-        tops = [self.tree.topLevelItem(at) for at in range(self.tree.topLevelItemCount())]
-        known = {top.data(0, VALUE) for top in tops if top is not None}
-        if not known:
-            return set() if self._desk.case is None else {self._desk.session.active_label}
-        return {top.data(0, VALUE) for top in tops if top is not None and top.isExpanded()}
-
-    def _add(self, label: LabelQuantities, open_: set[int]) -> None:
-        volume = label["volume_ml"]
-        top = QTreeWidgetItem([label.name, shown(volume)])
-        top.setData(0, VALUE, label.value)
-        top.setIcon(0, swatch(self._colour(label.value)))
-        top.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        font = top.font(0)
-        font.setBold(True)
-        top.setFont(0, font)
-        top.setData(0, QUANTITY, volume)
-        top.setToolTip(0, explained(volume))
-        self.tree.addTopLevelItem(top)
-        for quantity in label.quantities:
-            row = QTreeWidgetItem([quantity.name[:1].upper() + quantity.name[1:], shown(quantity)])
-            row.setData(0, VALUE, label.value)
-            row.setData(0, QUANTITY, quantity)
-            row.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            for column in (0, 1):
-                row.setToolTip(column, explained(quantity))
-            top.addChild(row)
-        top.setExpanded(label.value in open_)
-
-    def _colour(self, value: int) -> QColor:
-        labels = self._desk.session.labels
-        return QColor(*labels[value].colour) if value in labels else QColor("#808080")
-
-    def _chosen_key(self) -> tuple[int, str] | None:
-        item = self.tree.currentItem()
-        return None if item is None else (item.data(0, VALUE), item.data(0, QUANTITY).key if item.parent() else "")
-
-    def _choose(self, key: tuple[int, str] | None) -> None:
-        """The row that was chosen before, else that of the active label."""
-        wanted = key or (self._desk.session.active_label, "")
-        for item in self._items():
-            if (item.data(0, VALUE), item.data(0, QUANTITY).key if item.parent() else "") == wanted:
-                self.tree.setCurrentItem(item)
+    def _lead_to_comparison(self, active: int) -> None:
+        """A comparison that is new is what the user wants to see."""
+        name = self._measuring.reference_name
+        if name and name != self._compared and self.tree.choose((active, "dice")):
+            self._compared = name
+        elif not name:
+            self._compared = ""
 
     def _chosen(self) -> None:
-        item = self.tree.currentItem()
-        self._value = None if item is None else item.data(0, VALUE)
-        self.formula.setText("" if item is None else explained(item.data(0, QUANTITY)))
+        key, quantity = self.tree.key, self.tree.quantity
+        self._value = None if key is None else key[0]
+        self.formula.setText("" if quantity is None else explained(quantity))
         self._show_plots()
 
     def _say_flags(self, latest: Measured | None) -> None:
@@ -336,10 +246,14 @@ class QuantitiesPanel(QWidget):
         plots = (
             LabelPlots(None, {}) if latest is None or value is None else latest.plots.get(value, LabelPlots(None, {}))
         )
-        colour = QColor("#808080") if value is None or self._desk.case is None else self._colour(value)
+        colour = self._colour(value)
         self.histogram.show_histogram(plots.histogram, colour)
         self.areas.show_areas(plots.areas.get(self._plane), colour)
         self._show_slice()
+
+    def _colour(self, value: int | None) -> QColor:
+        known = value is not None and self._desk.case is not None and value in self._desk.session.labels
+        return QColor(*self._desk.session.labels[value].colour) if known and value is not None else QColor("#808080")
 
     def _show_slice(self) -> None:
         view = self._desk.view
@@ -388,29 +302,11 @@ class QuantitiesPanel(QWidget):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "tree"):
-            self._fade(self._measuring.is_stale)
-
-
-def explained(quantity: Quantity) -> str:
-    """Name, value with every digit, formula and note."""
-    name = quantity.name[:1].upper() + quantity.name[1:]
-    return "\n".join(line for line in (f"{name} = {quantity.method}", quantity.note) if line)
+            self.tree.fade(self._measuring.is_stale)
 
 
 def write_report(report: QuantityReport, path: Path, kind: str) -> None:
     """As CSV or JSON, whole or not at all; numbers with a decimal point. Raises OutputError."""
-    import json
-
     text = report.as_csv() if kind == "csv" else json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n"
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def swatch(colour: QColor, size: int = 12) -> QIcon:
-    """A small square in the colour of a label."""
-    pixmap = QPixmap(size, size)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.fillRect(1, 1, size - 2, size - 2, colour)
-    painter.end()
-    return QIcon(pixmap)
