@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medseg_rl.cli.options import BundleOption, DeviceOption, TimePointOption, TransformOption
-from medseg_rl.cli.terminal import JsonOption, guarded, print_json, print_table
+from medseg_rl.cli.options import (
+    BundleOption,
+    DeviceOption,
+    MissingOption,
+    SeriesOption,
+    TiltOption,
+    TimePointOption,
+    TransformOption,
+    UnitsOption,
+    series_choice,
+)
+from medseg_rl.cli.terminal import JsonOption, guarded, print_json, print_table, warn
 from medseg_rl.errors import InputFileError
 
 if TYPE_CHECKING:
+    from medseg_rl.bundle import Bundle
     from medseg_rl.session.replay import Replay, StepComparison
     from medseg_rl.volume import Volume
 
@@ -37,29 +48,49 @@ def replay(
     ] = None,
     bundle: BundleOption = None,
     device: DeviceOption = "cpu",
+    series: SeriesOption = None,
+    missing: MissingOption = "refuse",
+    tilt: TiltOption = "keep",
+    units: UnitsOption = "suv",
     time_point: TimePointOption = None,
     transform: TransformOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay the journal of SESSION. Leaves with exit code 8 when something differs from what was saved."""
+    """Replay the journal of SESSION. Leaves with exit code 8 when something differs from what was saved.
+
+    To recompute, the image is read with the same choices (series, slices, time point) as for the session.
+    """
     from medseg_rl.session.replay import replay_recomputed, replay_stored
 
+    warnings: list[str] = []
     if mode == "stored":
         result = replay_stored(session)
     else:
         from medseg_rl.bundle import load_bundle
 
-        volume = _image(session, image, time_point, transform)
-        result = replay_recomputed(session, volume, lambda: load_bundle(bundle).refiner(device))
+        choices: dict[str, Any] = {"series": series_choice(series), "missing": missing, "tilt": tilt, "units": units}
+        choices |= {"time_point": time_point, "prefer": transform}
+        volume, model = _image(session, image, choices), load_bundle(bundle)
+        result = replay_recomputed(session, volume, lambda: model.refiner(device))
+        warnings += [warn(line) for line in _other_models(result, model)]
     if as_json:
-        print_json(_report(session, mode, result))
+        print_json(_report(session, mode, result) | {"warnings": warnings})
     else:
         _print(session, mode, result)
     if not result.is_identical:
         raise typer.Exit(DIFFERENT)
 
 
-def _image(session: Path, given: Path | None, time_point: int | None, transform: Any) -> Volume | None:
+def _other_models(result: Replay, model: Bundle) -> list[str]:
+    """What to know where the session was made with another model than the one that did its steps anew."""
+    made_with: list[dict[str, str]] = result.session.provenance()["models"]
+    if not made_with or any(own["bundle_hash"] == model.hash for own in made_with):
+        return []
+    names = ", ".join(" ".join((own["name"], own["version"], own["bundle_hash"][:12])).strip() for own in made_with)
+    return [f"the session was made with {names}, its steps were done anew with {model.name} {model.hash[:12]}"]
+
+
+def _image(session: Path, given: Path | None, choices: dict[str, Any]) -> Volume | None:
     """The image of a session; None where the session holds it itself. Raises InputFileError when it is not known."""
     from medseg_rl.imageio import read_volume
     from medseg_rl.session.session_file import describe_session
@@ -70,7 +101,7 @@ def _image(session: Path, given: Path | None, time_point: int | None, transform:
         if about.has_voxels:
             return None
         raise InputFileError(f"{session} does not say where its image lies; give it with --image")
-    return read_volume(path, time_point=time_point, prefer=transform)
+    return read_volume(path, **choices)
 
 
 def _report(session: Path, mode: str, result: Replay) -> dict[str, Any]:

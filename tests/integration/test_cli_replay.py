@@ -96,3 +96,13 @@ def test_a_session_that_could_not_be_written_stops_segment_before_any_work(desk:
         assert answer.code == 7
         assert what in answer.stderr
         assert not (desk.folder / "mask.nii.gz").exists()
+
+
+def test_another_bundle_than_that_of_the_session_is_named(desk: Desk, saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medseg_rl.bundle import Bundle
+
+    assert desk.run("replay", saved, "--mode", "recompute").stderr == ""
+    monkeypatch.setattr(Bundle, "hash", property(lambda self: "f" * 64))
+    answer = desk.run("replay", saved, "--mode", "recompute")
+    assert "the session was made with" in answer.stderr
+    assert "done anew with untrained ffffffffffff" in answer.stderr
