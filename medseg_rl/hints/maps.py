@@ -21,7 +21,6 @@ import numpy.typing as npt
 
 from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.hints.edges import edges_for
-from medseg_rl.hints.kernels import decay, spread, stamp
 from medseg_rl.volume import Spacing
 
 HintMap = npt.NDArray[np.float32]
@@ -154,6 +153,8 @@ class _Local:
         self.maps[label][:] = 0.0
 
     def add(self, click: Click) -> None:
+        from medseg_rl.hints.kernels import stamp  # loads numba: not before there is a click
+
         index = np.array(click.index, dtype=np.int64)
         stamp(self.maps[click.label], index, self._spacing, self._profile, self._scale, self._reach)
 
@@ -189,6 +190,8 @@ class _Geodesic:
         self._hints[label][:] = 0.0
 
     def add(self, click: Click) -> None:
+        from medseg_rl.hints.kernels import decay, spread
+
         source = np.array([(np.array(click.index) + self._pad) @ self._strides], dtype=np.int64)
         distance = self._distance[click.label].reshape(-1)
         lowered = spread(
