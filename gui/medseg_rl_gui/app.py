@@ -107,14 +107,19 @@ def _run(paths: Sequence[Path]) -> int:
     if not window.window_actions.accept_notice():
         return 0
     tell_problems(window)
-    window.open_paths(paths)
+    if paths:
+        window.open_paths(paths)
+    elif window.controller is not None:
+        window.controller.recover()
     return application.exec()
 
 
 def build_window(application: QApplication, dialogs: Dialogs) -> MainWindow:
     """The window with preferences, theme and controller; not shown yet."""
+    from medseg_rl_gui.controller import Controller
     from medseg_rl_gui.main_window import MainWindow
     from medseg_rl_gui.preferences import PreferenceStore
+    from medseg_rl_gui.surface_view import SurfaceView
     from medseg_rl_gui.theme import apply_theme
 
     application.setApplicationName("medseg-rl")
@@ -122,7 +127,9 @@ def build_window(application: QApplication, dialogs: Dialogs) -> MainWindow:
     application.setDesktopFileName("medseg-rl")
     store = PreferenceStore.open()
     apply_theme(application, store.current.view.theme, store.current.view.font_points)
-    return MainWindow(store, dialogs)
+    window = MainWindow(store, dialogs, surface=SurfaceView())
+    Controller(window)  # attaches itself to the window, which keeps it
+    return window
 
 
 def tell_problems(window: MainWindow) -> None:

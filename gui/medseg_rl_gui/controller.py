@@ -22,6 +22,8 @@ from medseg_rl_gui.case import CaseInHand
 from medseg_rl_gui.desk import NOT_SAFE, Desk
 from medseg_rl_gui.editing import Editing
 from medseg_rl_gui.i18n import tr
+from medseg_rl_gui.learning.learning import Learning
+from medseg_rl_gui.measuring import Measuring
 from medseg_rl_gui.models import Models
 from medseg_rl_gui.opening.file_actions import FileActions
 from medseg_rl_gui.opening.starting import CaseStarter, OpenedCase
@@ -30,6 +32,7 @@ from medseg_rl_gui.pointing import Pointing
 from medseg_rl_gui.preferences import Preferences
 from medseg_rl_gui.refining import Refining
 from medseg_rl_gui.slice_geometry import Convention
+from medseg_rl_gui.surface_view import SurfaceView, make_on
 from medseg_rl_gui.view_control import ViewControl
 from medseg_rl_gui.view_model import Window
 from medseg_rl_gui.worker import Task, Worker
@@ -64,14 +67,17 @@ class Controller(QObject):
         self.refining = Refining(self.desk)
         self.editing = Editing(self.desk, self.refining)
         self.asking = Asking(self.desk, self.refining)
+        self.learning = Learning(self.desk, self.asking, self.feedback)
         self.views = ViewControl(self.desk)
         self.pointing = Pointing(self.desk, self.refining, self.editing, self.views)
         self.files = self._file_actions(waiting or OnWorker(self.worker.submit_saving, window), root)
+        self.measuring = Measuring(self.desk, self.files.opening.masks)
         self._tick = QTimer(self)
         self._tick.setObjectName("autosave")
         self._tick.setInterval(TICK_MS)
         self._tick.timeout.connect(self._idle)
         self._connect()
+        self._take_surface()
         window.attach(self)
 
     def _file_actions(self, waiting: Waiting, root: Path | None) -> FileActions:
@@ -106,6 +112,15 @@ class Controller(QObject):
         self.worker.busy_changed.connect(self._show_busy)
         self.window.preferences_changed.connect(self._take_preferences)
 
+    def _take_surface(self) -> None:
+        """The 3D pane: it follows the view, its surfaces are made by the worker, a click in it moves the crosshair."""
+        surface = self.window.views.surface
+        if isinstance(surface, SurfaceView):
+            self.desk.surface = surface
+            make_on(surface, self.worker)
+            surface.crosshair_moved.connect(self.desk.go_to)
+            surface.picture_requested.connect(lambda: self.files.screenshot(surface))
+
     def _show_busy(self, task: Task | None) -> None:
         progress = self.window.status.progress
         if task is None:
@@ -122,6 +137,7 @@ class Controller(QObject):
             **self.files.handlers(),
             **self.views.handlers(),
             **self.pointing.handlers(),
+            **self.learning.handlers(),
             "edit.undo": self._undo,
             "edit.redo": editing.redo,
             "edit.fill_holes": editing.fill_holes,
@@ -177,6 +193,10 @@ class Controller(QObject):
         """Opens what was dropped, chosen from the recent files or named on the command line."""
         self.files.open_paths(paths)
 
+    def recover(self) -> bool:
+        """Offers what a crash has left."""
+        return self.files.recover_at_start()
+
     def may_close(self) -> bool:
         """Asks, stops the worker and saves; False when the window is to stay."""
         if self._is_over:
@@ -185,6 +205,8 @@ class Controller(QObject):
             return False
         self._is_over = True
         self._tick.stop()
+        if self.desk.surface is not None:
+            self.desk.surface.shut_down()
         self.window.store.change("edit", brush_mm=self.desk.tools.radius_mm, brush_sphere=self.desk.tools.sphere)
         self.worker.close()
         return True

@@ -26,6 +26,7 @@ from medseg_rl_gui.worker import Worker
 
 if TYPE_CHECKING:
     from medseg_rl_gui.main_window import MainWindow
+    from medseg_rl_gui.surface_view import SurfaceView
 
 NOT_SAFE = "not-safe"
 CHANGING = (
@@ -63,6 +64,7 @@ class Desk(QObject):
     def __init__(self, window: MainWindow, worker: Worker, models: Models) -> None:
         super().__init__(window)
         self.window, self.worker, self.models = window, worker, models
+        self.surface: SurfaceView | None = None  # the 3D pane, where there is one
         self.case: CaseInHand | None = None
         self.positive = True
         edit = window.store.current.edit
@@ -92,7 +94,10 @@ class Desk(QObject):
         """Another case, or none."""
         self.case, self.positive, self.question, self._then = case, True, "", None
         self.window.show_case("" if case is None else case.opened.case_id)
-        self.window.views.show_model(self.view)
+        if case is not None:
+            opened = case.opened.opened
+            self.window.case_panel.show_case(case.opened.case_id, opened.lines, opened.verdict)
+        self._paint(self.view)
         self.case_changed.emit(case)
         self.refresh()
 
@@ -108,8 +113,13 @@ class Desk(QObject):
         if self.case is None:
             return
         self.case.view = view
-        self.window.views.show_model(view, changed)
+        self._paint(view, changed)
         self.view_changed.emit(view)
+
+    def _paint(self, view: ViewModel, changed: Box | None = None) -> None:
+        self.window.views.show_model(view, changed)
+        if self.surface is not None:
+            self.surface.show_model(view, changed)
 
     def go_to(self, world: Point, planes: tuple[Plane, ...] = PLANES) -> None:
         """The crosshair, and in those planes the slices, at a world point; held inside the image."""

@@ -144,13 +144,17 @@ class Editing:
         if self._refining.stop() or self.stop():
             self._desk.say(tr("Stopped; nothing was changed"))
             return
-        self._change(self._desk.session.undo)
+        change = self._change(self._desk.session.undo)
+        if change is not None:
+            self._desk.say(tr("Undone: {name}").format(name=change.name))
 
     def redo(self) -> None:
         """Does the action undone last again."""
         self._refining.stop()
         self.stop()
-        self._change(self._desk.session.redo)
+        change = self._change(self._desk.session.redo)
+        if change is not None:
+            self._desk.say(tr("Done again: {name}").format(name=change.name))
 
     def go_back_to(self, done: int) -> None:
         """Undoes or redoes until so many entries are done: what the History tab asks for."""

@@ -50,6 +50,9 @@ class Controller(Protocol):
     def open_paths(self, paths: Sequence[Path]) -> None:
         """Opens what was dropped, chosen from the recent files or named on the command line."""
 
+    def recover(self) -> bool:
+        """Offers what a crash has left; True when a case was opened."""
+
     def may_close(self) -> bool:
         """Asks, stops the worker and saves; False when the window is to stay."""
 

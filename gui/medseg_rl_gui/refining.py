@@ -196,7 +196,7 @@ class Refining:
         self._desk.refresh(_together(report.roi, delta, session.proposal_box))
         if report.message:
             self._desk.say(report.message[:1].upper() + report.message[1:])
-        elif report.timings.refine:
+        elif report.timings.refine and delta.action in ("click", "scribble", "refine", "command"):
             seconds = report.timings.refine / max(1, session.config.steps)
             self._desk.window.status.show_device(self._desk.models.device_text, seconds)
         if later:
