@@ -119,21 +119,38 @@ def _meta_image(path: Path) -> Promise:
     is_local = data_file.upper() == "LOCAL"
     _check_data(path, None if is_local else data_file, encoding, header_bytes, shape, needed)
     if encoding == "gzip":
-        packed = int(fields.get("compresseddatasize", "0"))
-        _check_unpacks(path if is_local else path.parent / data_file, header_bytes if is_local else 0, packed, needed)
+        start = header_bytes if is_local else 0
+        packed_path = path if is_local else path.parent / data_file
+        packed = _packed_bytes(packed_path, start, int(fields.get("compresseddatasize", "0")), is_local)
+        _check_unpacks(packed_path, start, packed, needed)
     spacing = fields.get("elementspacing", fields.get("elementsize", "")).split()
     return Promise(shape, components, tuple(float(s) for s in spacing), fields)
+
+
+def _packed_bytes(path: Path, start: int, stated: int, is_local: bool) -> int:
+    """How many bytes are compressed, by the header or, where that is silent, by the file.
+
+    Raises InputFileError: more than there are; or unsaid behind a header, where MetaIO gives voxels that nobody filled.
+    """
+    there = path.stat().st_size - start
+    if stated == 0 and not is_local:
+        return there
+    if stated == 0:
+        raise InputFileError(f"{path} does not say how many of its bytes are compressed; save it again, or as .mhd")
+    if not 0 < stated <= there:
+        raise InputFileError(f"{path} is cut off or damaged: {stated} compressed bytes, {there} there; get it again")
+    return stated
 
 
 def _check_unpacks(path: Path, start: int, packed: int, needed: int) -> None:
     """Raises InputFileError or zlib.error; MetaIO itself takes what it got before an error for the whole.
 
-    `packed`: bytes that the header says are compressed, which MetaIO reads no further than; 0 for all there are.
+    `packed`: compressed bytes, which MetaIO reads no further than.
     """
     unpacker, found = zlib.decompressobj(47), 0  # 47: zlib or gzip, whichever it is
     with path.open("rb") as stream:
         stream.seek(start)
-        left = packed if packed > 0 else path.stat().st_size
+        left = packed
         while not unpacker.eof and found <= needed and (block := stream.read(min(left, 1 << 18))):
             left -= len(block)
             while block and found <= needed:

@@ -23,6 +23,7 @@ PACKED = re.compile(r"(^|/)array-")  # all else is stored as it is, so that it t
 MOST_PARTS = 2**16
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every part: when somebody worked is nobody's business
 FAST = 1  # the name of its attribute depends on the version of Python
+LONGEST_REASON = 200  # characters
 SHORTEST_HEADER = 30  # of a part in a zip
 DAMAGED = (
     zipfile.BadZipFile,
@@ -86,7 +87,8 @@ class Container:
         except OSError as error:
             raise InputFileError(f"{path} cannot be read: {error.strerror or error}") from error
         except DAMAGED as error:
-            raise InputFileError(f"{path} is damaged or no session file ({error}); open an earlier copy") from error
+            said = " ".join(str(error).split())[:LONGEST_REASON]  # zipfile puts the bytes it stumbled over into it
+            raise InputFileError(f"{path} is damaged or no session file ({said}); open an earlier copy") from error
 
     def __contains__(self, name: object) -> bool:
         return name in self._parts
