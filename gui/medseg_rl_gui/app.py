@@ -115,9 +115,10 @@ def _run(paths: Sequence[Path]) -> int:
 
 
 def build_window(application: QApplication, dialogs: Dialogs) -> MainWindow:
-    """The window with preferences, theme and controller; not shown yet."""
+    """The window with preferences, theme, controller and panels; not shown yet."""
     from medseg_rl_gui.controller import Controller
     from medseg_rl_gui.main_window import MainWindow
+    from medseg_rl_gui.panels import build_panels
     from medseg_rl_gui.preferences import PreferenceStore
     from medseg_rl_gui.surface_view import SurfaceView
     from medseg_rl_gui.theme import apply_theme
@@ -128,7 +129,7 @@ def build_window(application: QApplication, dialogs: Dialogs) -> MainWindow:
     store = PreferenceStore.open()
     apply_theme(application, store.current.view.theme, store.current.view.font_points)
     window = MainWindow(store, dialogs, surface=SurfaceView())
-    Controller(window)  # attaches itself to the window, which keeps it
+    build_panels(window, Controller(window))  # which attaches itself to the window
     return window
 
 
