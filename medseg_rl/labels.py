@@ -5,7 +5,7 @@ Knows nothing of undo or files: a change is a new `LabelMap`, an array of labels
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -38,6 +38,13 @@ PALETTE: tuple[Colour, ...] = (
 def default_colour(value: int) -> Colour:
     """The colour (red, green, blue, 0-255) of a label value, the same in every case."""
     return PALETTE[(value - 1) % len(PALETTE)]
+
+
+def listed(values: Sequence[object], most: int = 8) -> str:
+    """Values for a message: the first few, and how many more there are; "none" for none."""
+    shown = ", ".join(str(value) for value in values[:most])
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return f"{shown}{more}" or "none"
 
 
 def label_dtype(values: Iterable[int]) -> np.dtype[Any]:

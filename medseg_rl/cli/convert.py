@@ -151,6 +151,7 @@ def _read_mask(
 ) -> tuple[Segmentation, Volume]:
     """The segmentation, of `values` alone where given, and the image whose grid it is on."""
     from medseg_rl.imageio import read_label_table, read_segmentation, read_volume
+    from medseg_rl.labels import listed
 
     image = read_volume(like, **slices) if like else None
     table = read_label_table(labels) if labels else None
@@ -158,7 +159,7 @@ def _read_mask(
     if values:
         absent = [value for value in values if value not in segmentation.labels]
         if absent:
-            raise OutputError(f"{source} has no label {absent[0]}; it has {list(segmentation.labels.values)}")
+            raise OutputError(f"{source} has no label {absent[0]}; it has {listed(segmentation.labels.values)}")
         segmentation = segmentation.only(values)
     return segmentation, image or segmentation.grid
 

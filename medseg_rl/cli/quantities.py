@@ -106,6 +106,7 @@ def _measure(
     reading: tuple[dict[str, Any], dict[str, Any], dict[str, Any]],
 ) -> QuantityReport:
     from medseg_rl.imageio import read_segmentation, read_volume
+    from medseg_rl.labels import listed
     from medseg_rl.quantities import quantities_of
 
     choices, slices, own_choices = reading
@@ -116,8 +117,8 @@ def _measure(
         own = read_segmentation(mask, like=volume, **choices, **own_choices)
         other = read_segmentation(reference, like=volume or own.grid, **choices) if reference else None
         known = {*own.labels.values, *(other.labels.values if other else ())}
-        if missing := [value for value in values or () if value not in known]:
-            raise InputFileError(f"{mask} has no label {missing[0]}; choose of {sorted(known)}")
+        if known and (missing := [value for value in values or () if value not in known]):
+            raise InputFileError(f"{mask} has no label {missing[0]}; choose of {listed(sorted(known))}")
         bar.rename("measuring")
         return quantities_of(
             own,

@@ -19,7 +19,7 @@ from medseg_rl import __version__
 from medseg_rl.errors import OutputError
 from medseg_rl.imageio.atomic import atomic_path, check_output_path
 from medseg_rl.imageio.provenance import Provenance, as_text, beside, completed, file_content
-from medseg_rl.labels import Label
+from medseg_rl.labels import Label, listed
 from medseg_rl.segmentation import Segmentation
 from medseg_rl.surface import Surface, iso_surface, smoothed, thinned
 
@@ -60,7 +60,7 @@ def mesh_parts(
     parts = []
     for value in wanted:
         if value not in segmentation.labels:
-            raise OutputError(f"no label has value {value}; choose one of {list(segmentation.labels.values)}")
+            raise OutputError(f"no label has value {value}; choose one of {listed(segmentation.labels.values)}")
         surface = iso_surface(segmentation.mask_of(value), segmentation.grid.affine)
         if len(surface.triangles):
             surface = smoothed(surface, passes=smoothing_passes)
@@ -83,7 +83,7 @@ def write_mesh(path: Path, parts: Sequence[MeshPart], provenance: Provenance | N
     if not parts:
         raise OutputError(f"cannot write {path}: there is no surface to write")
     if path.suffix.lower() == ".stl" and len(parts) > 1:
-        names = ", ".join(f"{part.label.value} ({_plain(part.label.name)})" for part in parts)
+        names = listed([f"{part.label.value} ({_plain(part.label.name)})" for part in parts])
         raise OutputError(f"cannot write {path}: STL holds one surface, these are {names}; choose one, or OBJ or PLY")
     said, other = completed(provenance, {}), beside(path)
     with contextlib.ExitStack() as stack:

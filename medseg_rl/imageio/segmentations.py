@@ -26,6 +26,8 @@ from medseg_rl.volume import Volume
 if TYPE_CHECKING:
     from medseg_rl.imageio.dicom_objects import ObjectKind
 
+MANY_LABELS = 256  # without a table that names them: whole intensities are likelier than so many structures
+
 
 def table_beside(path: Path) -> Path:
     """Where the label table of a format that holds none lies: mask.labels.json beside mask.nii.gz."""
@@ -123,7 +125,11 @@ def _with_table_beside(path: Path, mask: Volume) -> Segmentation:
         except InputFileError as error:
             said = f"the label table beside the mask is left out: {error}"
             mask = Volume(mask.array, mask.affine, mask.modality, _warned(mask, said))
-    return Segmentation.of_label_map(mask, table)
+    found = Segmentation.of_label_map(mask, table)
+    if not table.labels and len(found.labels.values) > MANY_LABELS:
+        said = f"it holds {len(found.labels.values)} values, which looks like an image, not like labels"
+        found = Segmentation((replace(mask, source=_warned(mask, said)),), found.labels)
+    return found
 
 
 def _with_origin(path: Path, segmentation: Segmentation) -> Segmentation:

@@ -76,7 +76,7 @@ def test_no_path_and_no_file_name_stands_in_what_is_written(desk: Desk, mask) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("--label", 5), 3, "has no label 5; choose of [1, 7]"),
+        (("--label", 5), 3, "has no label 5; choose of 1, 7"),
         (("-o", "out.txt"), 7, "none of .csv, .json"),
         (("-o", "lacking/out.csv"), 7, "make it first"),
         (("--image", "lacking.nii.gz"), 3, "there is no file"),
@@ -123,3 +123,11 @@ def test_one_time_point_of_a_series_of_masks_is_measured_where_it_is_chosen(desk
     assert "choose a time point" in desk.run("quantities", path).stderr
     answer = desk.run("quantities", path, "--time-point", 1, "--json")
     assert answer.json["labels"][0]["quantities"]["voxels"]["value"] == int(desk.ball(5.0).sum())
+
+
+def test_two_empty_masks_are_measured_where_a_label_is_asked_for(desk: Desk) -> None:
+    empty = desk.write("empty.nii.gz", np.zeros(desk.ball(1.0).shape, np.uint8))
+    answer = desk.run("quantities", empty, "--reference", empty, "--label", 1, "--json")
+    found = answer.json["labels"][0]["quantities"]
+    assert (found["voxels"]["value"], found["dice"]["value"]) == (0, None)
+    assert "both empty" in found["dice"]["note"]

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -375,3 +376,11 @@ class TestAgainstOtherReaders:
             np.testing.assert_array_equal(voxels == segment["labelValue"], ours.mask_of(label.value))
         assert sum(int(ours.mask_of(value).sum()) for value in ours.labels.values) > 10000
         np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ theirs["ijkToLPS"], ours.grid.affine, atol=1e-9)
+
+
+def test_an_image_of_whole_numbers_taken_for_labels_is_told(tmp_path):
+    array = np.arange(8 * 9 * 10, dtype=np.int16).reshape(8, 9, 10)
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "ct.nii.gz")
+    assert [said for said in read_segmentation(tmp_path / "ct.nii.gz").warnings if "719 values" in said]
+    nibabel.save(nibabel.Nifti1Image(array % 200, np.eye(4)), tmp_path / "atlas.nii.gz")
+    assert read_segmentation(tmp_path / "atlas.nii.gz").warnings == []
