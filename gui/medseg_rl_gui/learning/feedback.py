@@ -75,8 +75,8 @@ class Feedback(QObject):
         )
         answer = self._desk.window.dialogs.ask(question)
         allowed = answer.choice == YES
-        self._set(store=allowed, images=allowed and answer.ticked)
         self._desk.window.store.change("model", consent_asked=CONSENT_VERSION)
+        self._set(store=allowed, images=allowed and answer.ticked)
         if before.allows_storing and not allowed:
             self._say_withdrawn()
         return self.consent.allows_storing

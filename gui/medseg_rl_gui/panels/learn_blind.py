@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel
+from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel
 
 from medseg_rl.errors import MedSegError
 from medseg_rl_gui.dialogs import FileQuestion
@@ -42,15 +42,16 @@ class BlindSection(Section):
         self._close()
 
     def _lay_out(self) -> None:
-        for text, box in ((tr("One"), self.one), (tr("Other"), self.other)):
+        grid = QGridLayout()
+        grid.setColumnStretch(1, 1)
+        for line, (text, box) in enumerate(((tr("One"), self.one), (tr("Other"), self.other))):
             label = QLabel(text)
             label.setBuddy(box)
             box.setMinimumContentsLength(12)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            row = QHBoxLayout()
-            row.addWidget(label)
-            row.addWidget(box, 1)
-            self.column.addLayout(row)
+            grid.addWidget(label, line, 0)
+            grid.addWidget(box, line, 1)
+        self.column.addLayout(grid)
         self.column.addWidget(ButtonGrid([self.compare, self.add]))
         self.reason = words(faint=True)
         for widget in (self.reason, self.tiles):

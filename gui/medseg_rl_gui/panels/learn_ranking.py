@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QHBoxLayout, QSpinBox
+from PySide6.QtWidgets import QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
 
 from medseg_rl.session import Candidates
 from medseg_rl_gui.i18n import tr, whole
@@ -45,7 +45,12 @@ class RankingSection(Section):
         self.column.addLayout(row)
         for widget in (self.said, self.tiles, self.hint):
             self.column.addWidget(widget)
-        self.buttons = ButtonGrid(self.keys)
+        self.buttons = QWidget()
+        column = QVBoxLayout(self.buttons)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(ButtonGrid(self.keys[:-1]))
+        column.addWidget(self.keys[-1])
         self.column.addWidget(self.buttons)
 
     def _connect(self) -> None:
