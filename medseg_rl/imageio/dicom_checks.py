@@ -46,9 +46,26 @@ def _decoder_problem(series: Series) -> MedSegError | None:
         if not can_decode(syntax):
             return InputFileError(
                 f"{series.first.path.name} is compressed as {UID(syntax).name or 'nothing known'} ({syntax}), for which"
-                f' no decoder is installed; install one with: pip install "{CODECS}"'
+                f" no decoder is installed; {_way_out(syntax)}"
             )
     return None
+
+
+def _way_out(syntax: str) -> str:
+    if _has_decoder(syntax):
+        return f'install one with: pip install "{CODECS}"'
+    return "none is known here: get the images again, uncompressed or in lossless JPEG"
+
+
+def _has_decoder(syntax: str) -> bool:
+    """Whether pixels of that transfer syntax could be decoded if only the packages were there."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    try:
+        get_decoder(UID(syntax))
+    except (NotImplementedError, ValueError):
+        return False
+    return True
 
 
 def can_decode(syntax: str) -> bool:

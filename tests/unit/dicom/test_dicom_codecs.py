@@ -221,3 +221,17 @@ def test_decoders_do_not_come_with_the_reading_of_other_files():
     code = "import sys, medseg_rl.imageio; print(sorted({'pydicom', 'gdcm', 'openjpeg'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_syntax_that_no_package_decodes_asks_for_no_package(tmp_path, smooth):
+    folder = smooth(tmp_path / "ct")
+    for path in folder.iterdir():
+        image = pydicom.dcmread(path)
+        image.compress(RLELossless)
+        image.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.102")
+        image.save_as(path)
+    with pytest.raises(
+        InputFileError, match="no decoder is installed; none is known here: get the images again"
+    ) as said:
+        read_volume(folder)
+    assert "pip install" not in str(said.value)
