@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.faults.mutations import MUTATIONS, mutated
 from benchmarks.faults.reading import AT_THE_CAP, READ, REFUSED
 from benchmarks.faults.specimens import Specimen, specimens
+from benchmarks.faults.tally import Row, in_words
 
 ROOT = Path(__file__).resolve().parents[2]
 CAP_BYTES = 512 << 20  # of address space above what the program itself takes
@@ -39,11 +40,30 @@ class Outcome:
     verdicts: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     mutations: Counter[str] = field(default_factory=Counter)
-    specimens: Counter[str] = field(default_factory=Counter)
+    by_kind: dict[str, Counter[str]] = field(default_factory=dict)  # verdicts of the readings
+    by_mutation: dict[str, Counter[str]] = field(default_factory=dict)
     slowest: tuple[float, str] = (0.0, "")
     peak_bytes: int = 0
     at_rest_bytes: int = 0
     defects: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Row]:
+        """A row for each kind of input and each mutation, and one for all."""
+        rows: list[Row] = []
+        for kind, count in self.kinds.most_common():
+            failed = sum(defect["kind"] == kind for defect in self.defects)
+            rows.append((f"bad input: {kind}", count, f"readings: {in_words(self.by_kind[kind])}", failed))
+        for name, count in self.mutations.most_common():
+            failed = sum(defect["mutation"] == name for defect in self.defects)
+            rows.append((f"mutation: {name}", count, f"readings: {in_words(self.by_mutation[name])}", failed))
+        grown = max(0, self.peak_bytes - self.at_rest_bytes) / 2**20
+        said = (
+            f"{self.reads} readings: {in_words(self.verdicts)}; slowest input {self.slowest[0]:.1f} s for all its"
+            f" readings ({self.slowest[1]}); resident memory grew by {grown:.0f} MiB at most, under a cap of"
+            f" {CAP_BYTES >> 20} MiB (RLIMIT_AS)"
+        )
+        return [*rows, ("**bad inputs together**", self.inputs, said, len(self.defects))]
 
 
 def run(count: int, seed: int, *, workers: int = 1, only: str = "", first: int = 0) -> Outcome:
@@ -106,12 +126,14 @@ def _work(
             outcome.inputs += 1
             outcome.kinds[bad.kind] += 1
             outcome.mutations[name] += 1
-            outcome.specimens[bad.name] += 1
+            of_kind = outcome.by_kind.setdefault(bad.kind, Counter())
+            of_mutation = outcome.by_mutation.setdefault(name, Counter())
             outcome.peak_bytes = max(outcome.peak_bytes, answer["peak"])
             outcome.slowest = max(outcome.slowest, (seconds, f"{name} of {bad.name}"))
             for reader, (said, message) in answer["verdicts"].items():
                 outcome.reads += 1
-                outcome.verdicts[said] += 1
+                for verdicts in (outcome.verdicts, of_kind, of_mutation):
+                    verdicts[said] += 1
                 if said not in FINE:
                     about = {
                         "number": number,

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.faults.specimens import BUNDLE, CASE, CLICKS, IMAGE, MASK, RECORDS, SERIES, SESSION, TABLE, image
-from benchmarks.session_kills import CubePainter
+from benchmarks.faults.user import CubePainter
 from medseg_rl.bundle.model import load_bundle
 from medseg_rl.errors import MedSegError
 from medseg_rl.hints.click_files import read_clicks
@@ -43,7 +43,8 @@ from medseg_rl.session.safekeeping import Safekeeping
 from medseg_rl.session.session_file import describe_session
 from medseg_rl.volume import Volume
 
-REFUSED, READ, AT_THE_CAP = "refused", "read", "refused at the cap"
+REFUSED, READ = "refused in one line", "read"
+AT_THE_CAP = "refused in one line for want of memory"
 LONGEST_LINE = 2000  # characters; more is no line that a person reads
 Reader = Callable[[Path], object]
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.faults.tally import Row
+
 LONGEST = 12  # actions of one sequence
 PART = 100  # sequences of one task of a worker
 
@@ -28,6 +30,16 @@ class Outcome:
     kinds: Counter[str] = field(default_factory=Counter)
     entries: int = 0
     broken: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Row]:
+        """One row."""
+        said = (
+            f"{self.actions} actions of {len(self.kinds)} kinds, {self.entries} entries undone and redone bit for bit;"
+            " after every action: locked labels as they were, refused actions without a trace, masks and probabilities"
+            " of one mind"
+        )
+        return [("**random action sequences**", self.sequences, said, len(self.broken))]
 
 
 def run(count: int, seed: int, *, workers: int = 1) -> Outcome:

@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.faults.specimens_dicom import dicom_specimens
-from benchmarks.session_kills import CubePainter
+from benchmarks.faults.user import CubePainter
 from medseg_rl.editing import Brush
 from medseg_rl.hints.click_files import write_clicks
 from medseg_rl.hints.clicks import Click, ClickLabel

@@ -150,6 +150,17 @@ def _flush(path: Path) -> None:
         os.fsync(handle.fileno())
 
 
+def make_folder(folder: Path) -> None:
+    """A folder and those above it, where they lack, each flushed into the one above: it is there after a power cut.
+
+    Raises OSError.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in reversed(missing):
+        flush_folder(place.parent)
+
+
 def flush_folder(folder: Path) -> None:
     """Put the names of a folder's files on the disk, so that a file made or renamed there survives a power cut."""
     if os.name == "nt":  # a folder cannot be opened there

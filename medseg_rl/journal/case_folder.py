@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg_rl.errors import MedSegError, OutputError
-from medseg_rl.imageio.atomic import atomic_path, flush_folder
+from medseg_rl.imageio.atomic import atomic_path, flush_folder, make_folder
 from medseg_rl.journal.case_id import CASE_NAME
 from medseg_rl.journal.case_lock import CaseLock, holder_of
 from medseg_rl.journal.formats import SESSION_ENDING
@@ -100,7 +100,7 @@ class CaseFolder:
     def __init__(self, folder: Path) -> None:
         """Raises CaseBusyError when another program has it open, OutputError when it cannot be made."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise OutputError(f"cannot make {folder}: {error.strerror or error}; choose another place") from None
         self.folder = folder

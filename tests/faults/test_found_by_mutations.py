@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import struct
 import tracemalloc
+import zipfile
 import zlib
 
 import pydicom
@@ -17,6 +19,7 @@ from medseg_rl.bundle.layout import read_json
 from medseg_rl.errors import BundleError, InputFileError
 from medseg_rl.imageio import itk, read_mask, read_segmentation, read_volume, write_volume
 from medseg_rl.imageio.dicom_slices import parsed
+from medseg_rl.journal.container import Container
 
 
 @pytest.mark.parametrize("offset", [float("nan"), float("inf")])
@@ -102,3 +105,41 @@ def test_what_is_parsed_is_what_pydicom_reads(tmp_path):
     _series(tmp_path / "series")
     path = tmp_path / "series" / "0.dcm"
     assert parsed(path) == pydicom.dcmread(path)
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [(b"CompressedDataSize = 0\n", "how many"), (b"", "how many"), (b"CompressedDataSize = 9999999\n", "cut off")],
+)
+def test_a_metaimage_that_does_not_say_where_its_voxels_end_is_refused_not_filled_with_rubbish(tmp_path, stated, said):
+    write_volume(tmp_path / "a.mha", image(UPRIGHT))
+    content = re.sub(rb"CompressedDataSize = \d+\n", stated, (tmp_path / "a.mha").read_bytes())
+    (tmp_path / "a.mha").write_bytes(content)
+    with pytest.raises(InputFileError, match=said):
+        read_volume(tmp_path / "a.mha")
+
+
+def test_compressed_voxels_in_a_file_of_their_own_need_no_count(tmp_path):
+    write_volume(tmp_path / "a.mha", image(UPRIGHT))
+    header, voxels = (tmp_path / "a.mha").read_bytes().split(b"ElementDataFile = LOCAL\n")
+    header = re.sub(rb"CompressedDataSize = \d+\n", b"", header)
+    (tmp_path / "a.mhd").write_bytes(header + b"ElementDataFile = a.zraw\n")
+    (tmp_path / "a.zraw").write_bytes(voxels)
+    assert (read_volume(tmp_path / "a.mhd").array == image(UPRIGHT).array).all()
+
+
+def test_a_session_file_with_a_wild_name_in_it_is_refused_in_one_short_line(tmp_path):
+    (tmp_path / "a.medseg").write_bytes(_wild_zip(b"session.json"))
+    with pytest.raises(InputFileError) as raised, Container.open(tmp_path / "a.medseg") as container:
+        container.read("session.json")
+    assert len(str(raised.value)) < len(str(tmp_path)) + 400
+
+
+def _wild_zip(name):
+    """A zip whose part has a name of 9000 bytes in its own header, and a short one in the table of contents."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name.decode(), b"x" * 9000)
+    content = bytearray(buffer.getvalue())
+    struct.pack_into("<H", content, 26, 9000)
+    return bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 if not hasattr(os, "fork"):
     pytest.skip("needs a system with fork", allow_module_level=True)
 
-from benchmarks.faults import disk, inputs, mutations, reading, sequences
+from benchmarks.faults import disk, inputs, kills, mutations, power, reading, sequences
 from benchmarks.faults.__main__ import report
 from medseg_rl.errors import InputFileError
 from medseg_rl.imageio import atomic
@@ -30,7 +31,7 @@ def test_bad_inputs_of_every_kind_are_read_or_refused_in_one_line(monkeypatch):
     assert outcome.defects == []
     assert outcome.inputs == 320
     assert len(outcome.kinds) == 11
-    assert outcome.verdicts["refused"] > 100
+    assert outcome.verdicts[reading.REFUSED] > 100
     assert len(outcome.mutations) >= len(mutations.MUTATIONS) - 2
 
 
@@ -47,7 +48,7 @@ def test_the_reading_program_is_started_again_after_a_crash_and_a_hang(tmp_path,
     os.mkfifo(tmp_path / "pipe")  # a file that never gives anything
     assert child.ask("table", tmp_path / "pipe")["verdicts"]["?"][0] == "hang"
     monkeypatch.setattr(inputs, "LONGEST_SECONDS", 60.0)
-    assert child.ask("clicks", tmp_path / "none")["verdicts"]["read_clicks"][0] == "refused"
+    assert child.ask("clicks", tmp_path / "none")["verdicts"]["read_clicks"][0] == reading.REFUSED
     child.close()
 
 
@@ -62,11 +63,11 @@ def test_a_verdict_tells_a_refusal_from_a_defect(tmp_path):
     wrapped = InputFileError("needs more memory")
     wrapped.__cause__ = MemoryError()
     for error, said in (
-        (InputFileError("one line"), "refused"),
+        (InputFileError("one line"), reading.REFUSED),
         (InputFileError("two\nlines"), "not one line"),
         (KeyError("x"), "bare KeyError"),
         (MemoryError(), "MemoryError"),
-        (wrapped, "refused at the cap"),
+        (wrapped, reading.AT_THE_CAP),
     ):
         assert reading.verdict(_raising(error), tmp_path)[0] == said
     assert reading.verdict(lambda path: None, tmp_path)[0] == "read"
@@ -75,7 +76,7 @@ def test_a_verdict_tells_a_refusal_from_a_defect(tmp_path):
 def test_a_full_disk_and_a_read_only_folder_leave_what_was_there():
     for outcome in (disk.full_disk(24, seed=2), disk.full_disk_while_working(6, seed=2), disk.read_only_folder()):
         assert outcome.lost == []
-        assert outcome.refused.total() > 0
+        assert any("refused" in said or "told" in said for _, _, said, _ in outcome.rows)
 
 
 def test_a_writer_that_is_not_atomic_is_found(monkeypatch):
@@ -91,19 +92,44 @@ def test_a_writer_that_is_not_atomic_is_found(monkeypatch):
 
 
 def test_a_power_cut_anywhere_leaves_a_state_that_was():
-    for outcome in (disk.power_cuts(40, seed=4), disk.feedback_cuts(10, seed=4)):
+    for outcome in (power.power_cuts(40, seed=4), power.feedback_cuts(10, seed=4)):
         assert outcome.lost == []
-        assert outcome.trials.total() > 0
+        assert sum(times for _, times, _, _ in outcome.rows) >= 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")
+def test_a_power_cut_after_any_step_leaves_it_although_only_what_was_flushed_is_there():
+    assert power.cuts_of_what_was_not_flushed(12, seed=4).lost == []
 
 
 def test_a_recovery_to_a_state_that_never_was_is_found(monkeypatch):
-    true_work = disk._long_work
+    true_work = power._long_work
 
     def long_work(root, rng):
         return {step: f"{found} or so" for step, found in true_work(root, rng).items()}
 
-    monkeypatch.setattr(disk, "_long_work", long_work)
-    assert any("never was" in line for line in disk.power_cuts(20, seed=5).lost)
+    monkeypatch.setattr(power, "_long_work", long_work)
+    assert any("never was" in line for line in power.power_cuts(20, seed=5).lost)
+
+
+def test_nothing_that_was_acknowledged_is_lost_by_kills():
+    outcome = kills.kill(8, seed=11)
+    assert outcome.kills == 8
+    assert outcome.steps > 5
+    assert outcome.lost == []
+
+
+def test_a_journal_that_forgets_is_found(monkeypatch):
+    monkeypatch.setattr(kills.Safekeeping, "_flush", lambda keeping: keeping._pending.clear())
+    monkeypatch.setattr(kills, "LONGEST_LIFE", 1.0)
+    assert kills.kill(6, seed=12).lost != []
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_by_two_hundred_kills():
+    outcome = kills.kill(200, seed=13)
+    assert outcome.kills == 200
+    assert outcome.lost == []
 
 
 def test_random_users_come_back_by_undo_and_never_write_into_a_locked_label():
