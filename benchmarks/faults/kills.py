@@ -29,6 +29,7 @@ from medseg_rl.session.session_file import describe_session
 
 LONGEST_LIFE = 0.6  # seconds until a child is killed
 SAVED = "saved.medseg"
+TORN = "generation was passed over"  # of a recovery: writing in one step leaves none that cannot be read
 EXPORTED = ("exported.seg.nrrd", "exported.nii.gz")
 
 
@@ -186,6 +187,7 @@ def _judge_case(folder: Path, said: list[list[str]], outcome: Outcome) -> str:
             outcome.lost.append(
                 f"step {sequence} was acknowledged, but step {keeping.sequence} was recovered otherwise"
             )
+        outcome.lost += [f"a torn file: {said}" for said in keeping.notices if TORN in said]
         if keeping.view.get("n", 0) < int(view):
             outcome.lost.append(f"view {view} was acknowledged, but view {keeping.view.get('n', 0)} was recovered")
         if keeping.sequence == int(sequence):

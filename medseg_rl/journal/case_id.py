@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 
 from medseg_rl.errors import InputFileError, OutputError
-from medseg_rl.imageio.atomic import atomic_path
+from medseg_rl.imageio.atomic import atomic_path, make_folder
 from medseg_rl.user_data import user_data_folder
 
 SALT_FILE = "case-salt"
@@ -36,7 +36,7 @@ def _salt(folder: Path) -> str:
     path = folder / SALT_FILE
     if not path.exists():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise OutputError(
                 f"cannot make {folder}: {error.strerror or error}; choose another MEDSEG_RL_HOME"
