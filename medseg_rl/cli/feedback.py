@@ -50,7 +50,7 @@ def show(
                 r.kind,
                 r.created_utc,
                 r.case_id,
-                "yes" if r.has_image else "no",
+                "yes" if r.stores_image else "no",
                 "yes" if r.may_train else "no",
             )
             for r in latest
@@ -69,11 +69,14 @@ def export(
     """Write all records and their arrays as one zip without annotators and times of day."""
     from medseg_rl.rlhf.store import FeedbackStore
 
-    count = FeedbackStore(folder).export(output, images=images)
+    store = FeedbackStore(folder)
+    with_image = store.summary().with_image if images else 0
+    count = store.export(output, images=images)
     if as_json:
-        print_json({"output": output, "records": count, "images": images})
+        print_json({"output": output, "records": count, "images": images, "with_image": with_image})
     else:
-        print(f"{_records(count)} written to {output}, image voxels {'with them' if images else 'left out'}")
+        voxels = f"image voxels of {with_image}" if images else "image voxels left out"
+        print(f"{_records(count)} written to {output}, {voxels}")
 
 
 @commands.command()

@@ -159,6 +159,11 @@ class Record:
         return not isinstance(self.prompt, VolumePrompt) or self.prompt.image is not None
 
     @property
+    def stores_image(self) -> bool:
+        """Whether it points to voxels of an image."""
+        return isinstance(self.prompt, VolumePrompt) and self.prompt.image is not None
+
+    @property
     def references(self) -> tuple[ArrayReference, ...]:
         """Every array it points to."""
         return tuple(_references(self))

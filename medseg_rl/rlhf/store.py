@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import numpy.typing as npt
 
+from medseg_rl import __version__
 from medseg_rl.errors import OutputError
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.rlhf import arrays
@@ -35,8 +36,8 @@ MANIFEST, CONSENT, LOCK, DELETING = "records.jsonl", "consent.json", ".lock", ".
 STORED_KINDS = ("demonstration", "ranking", "intervention", "command", "abstention", "game")
 EXPORT_TIME = (1980, 1, 1, 0, 0, 0)  # of the entries of an export: the clock is nobody's business
 EXPORT_NOTE = """\
-Feedback of MedSeg-RL, for research use only. records.jsonl: one JSON object a line, schema 1; a record with `amends`
-takes the place of the record it names. Arrays lie beside it by relative path and SHA-256 (.npz, one array each).
+Feedback of MedSeg-RL {version}, for research use only. records.jsonl: one JSON object a line, schema 1; a record with
+`amends` takes the place of the record it names. Arrays lie beside it by relative path and SHA-256 (.npz, one array each).
 Cases and patients are salted hashes, annotators are numbered, times are cut to the day.
 """
 
@@ -146,7 +147,7 @@ class FeedbackStore:
             kinds=dict(sorted(Counter(record.kind for record in latest).items())),
             amended=len(records) - len(latest),
             retracted=sum(getattr(record, "retracted", False) for record in latest),
-            with_image=sum(isinstance(r.prompt, VolumePrompt) and r.prompt.image is not None for r in latest),
+            with_image=sum(r.stores_image for r in latest),
             may_train=sum(record.may_train for record in latest),
             cases=len({record.case_id for record in latest}),
             patients=len({record.group_id for record in latest}),
@@ -164,7 +165,7 @@ class FeedbackStore:
         records = _for_export(self.records(), images=images)
         references = {reference.path: reference for record in records for reference in record.references}
         with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-            _add(archive, "README.txt", EXPORT_NOTE.encode())
+            _add(archive, "README.txt", EXPORT_NOTE.format(version=__version__).encode())
             _add(archive, MANIFEST, b"".join(to_line(record) for record in records))
             for name in sorted(references):
                 _add(archive, name, arrays.checked_path(self.folder, references[name]).read_bytes())

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from medseg_rl import __version__
 from medseg_rl.cli import app
 from medseg_rl.errors import OutputError
 from medseg_rl.rlhf.arrays import encoded, read_array
@@ -329,6 +330,18 @@ def test_the_commands_ask_show_export_and_delete(tmp_path, monkeypatch):
     assert "2 records of before" in run("consent", "--do-not-store").stdout
     assert json.loads(run("delete", "--yes", "--json").stdout) == {"deleted": 2}
     assert store.records() == ()
+
+
+def test_only_records_with_image_voxels_are_shown_and_counted_as_such(tmp_path, store):
+    store.append(Game(**COMMON, click_budget=3, first="a", second="b", result="draw"))
+    rows = [line for line in run("show", "--records", "--folder", store.folder).stdout.splitlines() if "game" in line]
+    assert "yes" not in rows[-1].rpartition("│")[0].rpartition("│")[0]
+    assert "image voxels of 0" in run("export", tmp_path / "a.zip", "--images", "--folder", store.folder).stdout
+    store.set_consent(store=True, images=True)
+    store.append(*demonstration(image=True))
+    assert "image voxels of 1" in run("export", tmp_path / "b.zip", "--images", "--folder", store.folder).stdout
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        assert __version__ in archive.read("README.txt").decode()
 
 
 def test_a_damaged_store_and_a_read_only_place_are_one_line(tmp_path):
