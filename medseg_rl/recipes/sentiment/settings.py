@@ -28,8 +28,8 @@ class Settings:
     judge_epochs: int = 3
     batch: int = 64
     learning_rate: float = 1e-3
-    rankings: int = 400
-    held_out_rankings: int = 100
+    rankings: int = 800
+    held_out_rankings: int = 150
     iterations: int = 157
     batch_size: int = 128
     new_tokens: int = 16
@@ -41,9 +41,7 @@ class Settings:
     ppo: PPOConfig = field(
         default_factory=lambda: PPOConfig(num_mini_batches=2, kl_coef=0.05, ptx_examples_per_episode=1)
     )
-    reward: RewardConfig = field(
-        default_factory=lambda: RewardConfig(prompts_per_batch=16, num_epochs=1, learning_rate=3e-4)
-    )
+    reward: RewardConfig = field(default_factory=lambda: RewardConfig(prompts_per_batch=8, learning_rate=3e-4))
 
 
 def smoke() -> Settings:
