@@ -37,8 +37,8 @@ STORED_KINDS = ("demonstration", "ranking", "intervention", "command", "abstenti
 EXPORT_TIME = (1980, 1, 1, 0, 0, 0)  # of the entries of an export: the clock is nobody's business
 EXPORT_NOTE = """\
 Feedback of MedSeg-RL {version}, for research use only. records.jsonl: one JSON object a line, schema 1; a record with
-`amends` takes the place of the record it names. Arrays lie beside it by relative path and SHA-256 (.npz, one array each).
-Cases and patients are salted hashes, annotators are numbered, times are cut to the day.
+`amends` takes the place of the record it names. Arrays lie beside it by relative path and SHA-256 (.npz, one array
+each). Cases and patients are salted hashes, annotators are numbered, times are cut to the day.
 """
 
 Encoded = tuple[ArrayReference, bytes]
