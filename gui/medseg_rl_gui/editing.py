@@ -5,20 +5,26 @@ An edit stops a running refinement; an open proposal has to be accepted or disca
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from PySide6.QtCore import QTimer
 
 from medseg_rl.editing import Brush, CopySlice, FillBox, FillHoles, Islands, Lasso, Operation
 from medseg_rl.errors import MedSegError
 from medseg_rl.labels import Colour
-from medseg_rl.session import EditDelta, EditReport, Overwrite, StaleDeltaError
+from medseg_rl.session import EditDelta, EditReport, Overwrite, SegmentationSession, StaleDeltaError
 from medseg_rl.session.editing_actions import EditJob
+from medseg_rl.volume import Box
 from medseg_rl_gui.desk import Desk
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.refining import Refining
 from medseg_rl_gui.worker import Rank, Task, reason_of
 
 EDITING = "editing"
+A_GO_SECONDS = 0.02  # of going back through the list before the window is asked what else there is
 SHORT = (Brush, Lasso, FillBox, CopySlice)
 
 
@@ -157,15 +163,31 @@ class Editing:
             self._desk.say(tr("Done again: {name}").format(name=change.name))
 
     def go_back_to(self, done: int) -> None:
-        """Undoes or redoes until so many entries are done: what the History tab asks for."""
+        """Undoes or redoes until so many entries are done: what the History tab asks for. In short goes, so that the
+        window answers meanwhile; whatever else changes the work ends it.
+        """
+        reason = self._desk.why_not()
+        if reason:
+            self._desk.say(reason)
+            return
         self._refining.stop()
         self.stop()
-        history = self._desk.session.history
-        while len(history.done) > done and self._desk.session.undo() is not None:
-            pass
-        while len(history.done) < done and self._desk.session.redo() is not None:
-            pass
-        self._desk.refresh()
+        self._go_on(done, self._desk.session, self._desk.session.version)
+
+    def _go_on(self, done: int, session: SegmentationSession, version: int) -> None:
+        case, until = self._desk.case, time.monotonic() + A_GO_SECONDS
+        if case is None or case.session is not session or session.version != version:
+            return
+        box: Box | None = None
+        while len(session.history.done) != done:
+            change = session.undo() if len(session.history.done) > done else session.redo()
+            if change is None:
+                break
+            box = change.box if box is None or change.box is None else box.union(change.box)
+            if time.monotonic() > until:
+                QTimer.singleShot(0, self._desk, partial(self._go_on, done, session, session.version))
+                break
+        self._desk.refresh(box)
 
     # --- labels -------------------------------------------------------------------------------------------------------
 

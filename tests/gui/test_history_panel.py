@@ -29,9 +29,10 @@ def panels(tmp_path: Path, dialogs: ScriptedDialogs, show: Callable[..., QWidget
 
 def rows(panels: Panels) -> list[tuple[str, bool, bool]]:
     """Text of each row, whether it is the present, whether it was undone."""
-    list_ = panels.panel("history").list
-    found = [list_.item(n) for n in range(list_.count())]
-    return [(item.text(), item.font().bold(), item.font().italic()) for item in found]
+    model = panels.panel("history").rows
+    found = [model.index(n) for n in range(model.rowCount())]
+    fonts = [index.data(Qt.ItemDataRole.FontRole) for index in found]
+    return [(index.data(), font.bold(), font.italic()) for index, font in zip(found, fonts, strict=True)]
 
 
 def brush(panels: Panels, index, radius_mm: float = 3.0) -> None:
@@ -40,9 +41,10 @@ def brush(panels: Panels, index, radius_mm: float = 3.0) -> None:
 
 def go_to(panels: Panels, row: int) -> None:
     list_ = panels.panel("history").list
-    place = list_.visualItemRect(list_.item(row)).center()
+    place = list_.visualRect(list_.model().index(row)).center()
     QTest.mouseClick(list_.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
     panels.idle()
+    panels.wait(lambda: len(panels.session.history.done) == row or bool(panels.session.read_only))
 
 
 def test_the_list_has_the_names_of_the_undo_stack_with_the_present_marked(panels):
@@ -90,7 +92,7 @@ def test_the_memory_is_said_and_what_the_cap_has_dropped(panels):
         brush(panels, (12 + 3 * n, 12, 9))
     assert history.dropped > 0
     assert panel.dropped.text().startswith(f"{history.dropped} oldest entries were dropped")
-    assert rows(panels)[0][0] == "Oldest entry that is kept"
+    assert rows(panels)[0][0] == "Oldest state that is kept"
     go_to(panels, 0)
     assert panels.session.label_map.any()  # what was dropped cannot be taken back
 
@@ -109,3 +111,18 @@ def test_the_list_is_empty_without_a_case(panels, dialogs):
     panels.controller.release()
     assert rows(panels) == []
     assert panels.panel("history").memory.text() == ""
+
+
+def test_a_long_way_back_is_gone_in_short_goes_and_ends_when_something_else_is_done(panels, monkeypatch):
+    monkeypatch.setattr("medseg_rl_gui.editing.A_GO_SECONDS", 0.0)
+    for n in range(8):
+        brush(panels, (8 + 2 * n, 12, 9))
+    history = panels.session.history
+    panels.controller.editing.go_back_to(0)
+    assert len(history.done) == 7  # one entry at a time, and the window is asked in between
+    brush(panels, (8, 24, 9))
+    QTest.qWait(50)
+    assert len(history.done) == 8
+    go_to(panels, 0)
+    assert len(history.undone) == 8
+    assert not panels.session.label_map.any()

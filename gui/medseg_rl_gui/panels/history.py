@@ -5,11 +5,13 @@ Says how much memory the list takes and what its cap has dropped. Undoes nothing
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QEvent, QModelIndex, QSignalBlocker, Qt
-from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtCore import QAbstractListModel, QEvent, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtGui import QFont, QGuiApplication
+from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QListView, QVBoxLayout, QWidget
 
+from medseg_rl.history import UndoEntry, UndoStack
 from medseg_rl_gui.i18n import number, tr, whole
 from medseg_rl_gui.icons import icon
 from medseg_rl_gui.panels.parts import ActionButton, Note, words
@@ -18,11 +20,64 @@ if TYPE_CHECKING:
     from medseg_rl_gui.controller import Controller
 
 MEGABYTE = 2**20
-DONE = Qt.ItemDataRole.UserRole  # how many entries are done where the user goes to this row
+NOWHERE = QModelIndex()
+
+
+class HistoryRows(QAbstractListModel):
+    """The beginning, then the entries, oldest first. Row numbers are how many entries are done there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entries: tuple[UndoEntry[Any], ...] = ()
+        self._first, self._done, self._count = "", 0, 0
+
+    def show(self, history: UndoStack[Any] | None) -> None:
+        """Another stack, or what has become of it; None for no case."""
+        self.beginResetModel()
+        if history is None:
+            self._entries, self._count = (), 0
+        else:
+            self._entries = (*history.done, *reversed(history.undone))
+            self._first = tr("Oldest state that is kept") if history.dropped else tr("Beginning")
+            self._done, self._count = len(history.done), len(self._entries) + 1
+        self.endResetModel()
+
+    def rowCount(self, parent: QModelIndex | QPersistentModelIndex = NOWHERE) -> int:  # noqa: N802
+        return 0 if parent.isValid() else self._count
+
+    def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        row = index.row()
+        if not 0 <= row < self._count:
+            return None
+        match role:
+            case Qt.ItemDataRole.DisplayRole:
+                return self._name(row)
+            case Qt.ItemDataRole.ToolTipRole:
+                return self._told(row)
+            case Qt.ItemDataRole.FontRole:
+                font = QFont(QGuiApplication.font())
+                font.setBold(row == self._done)
+                font.setItalic(row > self._done)
+                return font
+            case Qt.ItemDataRole.ForegroundRole if row > self._done:
+                return QGuiApplication.palette().placeholderText()
+            case Qt.ItemDataRole.DecorationRole if row == self._done:
+                return icon("accept", QGuiApplication.palette().highlightedText().color().name())
+        return None
+
+    def _name(self, row: int) -> str:
+        return self._entries[row - 1].name if row else self._first
+
+    def _told(self, row: int) -> str:
+        done, here, undone = tr("Done"), tr("The present state"), tr("Undone; a click does it again")
+        lines = [self._name(row), done if row < self._done else here if row == self._done else undone]
+        if row:
+            lines.append(tr("{kb} kB in memory").format(kb=number(self._entries[row - 1].nbytes / 1024, 1)))
+        return "\n".join(lines)
 
 
 class HistoryPanel(QWidget):
-    """Rows: the beginning, then the entries, oldest first; the row of the present state is bold and marked."""
+    """The row of the present state is bold, marked and in sight."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__()
@@ -32,7 +87,8 @@ class HistoryPanel(QWidget):
         self.redo = ActionButton(acts, "edit.redo", icon_only=True)
         self.dropped = Note("warning")
         self.memory = words(faint=True)
-        self.list = QListWidget()
+        self.rows, self.list = HistoryRows(), QListView()
+        self.list.setModel(self.rows)
         self.list.setAccessibleName(tr("What was done, oldest first"))
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.list.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -61,40 +117,13 @@ class HistoryPanel(QWidget):
 
     def _show(self) -> None:
         case = self._desk.case
-        with QSignalBlocker(self.list):
-            self.list.clear()
-            if case is not None:
-                self._fill()
+        history = None if case is None else case.session.history
+        self.rows.show(history)
+        if history is not None:
+            here = self.rows.index(len(history.done))
+            self.list.setCurrentIndex(here)
+            self.list.scrollTo(here)
         self._say(case is not None)
-
-    def _fill(self) -> None:
-        history = self._desk.session.history
-        done = len(history.done)
-        first = tr("Oldest entry that is kept") if history.dropped else tr("Beginning")
-        self._add(first, 0, done, "")
-        entries = [*history.done, *reversed(history.undone)]
-        for number_, entry in enumerate(entries, 1):
-            size = tr("{kb} kB in memory").format(kb=number(entry.nbytes / 1024, 1))
-            self._add(entry.name, number_, done, size)
-        self.list.setCurrentRow(done)
-        self.list.scrollToItem(self.list.item(done))
-
-    def _add(self, name: str, at: int, done: int, size: str) -> None:
-        item = QListWidgetItem(name)
-        item.setData(DONE, at)
-        said = (
-            tr("Done") if at < done else tr("The present state") if at == done else tr("Undone; a click does it again")
-        )
-        item.setToolTip("\n".join(line for line in (name, said, size) if line))
-        font = item.font()
-        font.setBold(at == done)
-        font.setItalic(at > done)
-        item.setFont(font)
-        if at > done:
-            item.setForeground(self.palette().placeholderText())
-        if at == done:
-            item.setIcon(icon("accept", self.palette().text().color().name()))
-        self.list.addItem(item)
 
     def _say(self, is_open: bool) -> None:
         if not is_open:
@@ -116,13 +145,9 @@ class HistoryPanel(QWidget):
         self.dropped.say(said.format(n=whole(history.dropped), cap=number(cap)) if history.dropped else "")
 
     def _go_to(self, index: QModelIndex) -> None:
-        done = index.data(DONE)
-        reason = self._desk.why_not()
-        if reason:
-            self._desk.say(reason)
+        if self._desk.case is not None and index.row() != len(self._desk.session.history.done):
+            self._editing.go_back_to(index.row())
             self._show()
-        elif done is not None and self._desk.case is not None and done != len(self._desk.session.history.done):
-            self._editing.go_back_to(int(done))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         super().changeEvent(event)
