@@ -112,6 +112,7 @@ def segment(
             session.accept()
         stop_if(cancel)
         session.export(output)
+    warnings += [warn(notice) for notice in session.notices]
     report = _report(session, output, model, tuple(by_label))
     for value, found in report["labels"].items():
         if not found["voxels"]:
@@ -160,6 +161,7 @@ def predict(
         session.accept()
         stop_if(cancel)
     session.export(output)
+    warnings += [warn(notice) for notice in session.notices]
     report = _report(session, output, model, (label,)) | {
         "warnings": warnings,
         "seconds": round(time.perf_counter() - began, 3),

@@ -54,6 +54,7 @@ class SegmentationSession(Case):
     """
 
     journal_facts: Callable[[], dict[str, Any]] | None = None  # what its keeper says of the journal, while one is kept
+    notices: tuple[str, ...] = ()  # what the last export has to say, such as how many voxels it flattened
 
     @classmethod
     def open(cls, path: str | PathLike[str], refiner: Refiner | Callable[[], Refiner], **options: Any) -> Self:
@@ -279,7 +280,8 @@ class SegmentationSession(Case):
     def export(self, path: str | PathLike[str], *, flatten: bool = False) -> Path:
         """Write the accepted labels to overlay their image, with where they come from, see `provenance`.
 
-        `flatten`: the later one where labels overlap. Raises OutputError; MedSegError while a proposal is open.
+        `flatten`: the later one where labels overlap. What the user should know is in `notices`.
+        Raises OutputError; MedSegError while a proposal is open.
         """
         from medseg_rl.imageio import write_segmentation
 
@@ -290,7 +292,10 @@ class SegmentationSession(Case):
         narrow = tuple(layer.with_array(layer.array.astype(dtype, copy=False)) for layer in accepted.layers)
         written = Segmentation(narrow, accepted.labels)
         touched, said = provenance.touched_by_model(self), self.provenance()
-        write_segmentation(path, written, like=self.image, flatten=flatten, touched_by_model=touched, provenance=said)
+        notices = write_segmentation(
+            path, written, like=self.image, flatten=flatten, touched_by_model=touched, provenance=said
+        )
+        self.notices = tuple(notices)
         return Path(path)
 
     def provenance(self, *, application: str = "", user: str = "") -> dict[str, Any]:

@@ -159,6 +159,7 @@ def test_overlapping_labels_come_in_as_layers_and_go_out_to_a_file_that_holds_th
     with pytest.raises(MedSegError, match="27"):
         session.export(tmp_path / "both.nii.gz")
     session.export(tmp_path / "both.nii.gz", flatten=True)
+    assert "voxels lay in more than one label" in session.notices[0]
     assert read_segmentation(tmp_path / "both.nii.gz").overlap_voxels == 0
 
 
