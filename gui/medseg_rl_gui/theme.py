@@ -153,6 +153,16 @@ QCheckBox::indicator, QGroupBox::indicator, QTreeView::indicator, QTableView::in
 QCheckBox::indicator:checked, QGroupBox::indicator:checked, QTreeView::indicator:checked,
 QTableView::indicator:checked {{ background: {on}; border-color: {on}; image: url("{tick}"); }}
 QCheckBox::indicator:focus {{ width: 11px; height: 11px; border: 2px solid {focus}; }}
+QRadioButton::indicator {{
+  width: 13px; height: 13px; border: 1px solid {line}; border-radius: 7px; background: {base};
+}}
+QRadioButton::indicator:checked {{
+  border-color: {on};
+  background: qradialgradient(cx: 0.5, cy: 0.5, radius: 0.5, fx: 0.5, fy: 0.5,
+    stop: 0 #ffffff, stop: 0.42 #ffffff, stop: 0.5 {on}, stop: 1 {on});
+}}
+QRadioButton::indicator:focus {{ width: 11px; height: 11px; border: 2px solid {focus}; border-radius: 7px; }}
+QRadioButton::indicator:disabled {{ border-color: {greyed}; background: {ground}; }}
 QCheckBox::indicator:disabled, QGroupBox::indicator:disabled {{ border-color: {greyed}; background: {ground}; }}
 QCheckBox::indicator:checked:disabled {{ background: {greyed}; }}
 """

@@ -93,7 +93,7 @@ def read(
     if found.damaged:
         names = ", ".join(p.name for p in found.damaged[:3])
         raise InputFileError(f"{path}: {len(found.damaged)} DICOM files are damaged ({names}); get them again")
-    notes = _notes(found, chosen)
+    notes = _notes(found, chosen, asked_for=series is not None)
     array, affine, source = _on_grid(
         read_stack(path, chosen, float_type), chosen, report, even=missing == "resample", upright=tilt == "resample"
     )
@@ -130,12 +130,12 @@ def _choose(path: Path, found: Scan, wanted: str | int | None) -> tuple[Series, 
     return chosen, number
 
 
-def _notes(found: Scan, chosen: Series) -> list[str]:
-    """What was left out, and how the file wants to be shown."""
+def _notes(found: Scan, chosen: Series, *, asked_for: bool) -> list[str]:
+    """What was left out, unless the user chose it so, and how the file wants to be shown."""
     notes = [
         f"another series was left out: {s.line()}"
         for s in found.series
-        if s.first is not chosen.first and s.first.is_image
+        if s.first is not chosen.first and s.first.is_image and not asked_for
     ]
     if str(chosen.first.header.get("PhotometricInterpretation")) == "MONOCHROME1":
         notes.append("the file asks for an inverted display (MONOCHROME1); values are as stored")

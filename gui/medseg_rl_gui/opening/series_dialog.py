@@ -74,7 +74,12 @@ class SeriesDialog(QDialog):
         layout.addWidget(self.table, 1)
         for widget in (self.report, self.files, self.missing, self.tilt, self.buttons):
             layout.addWidget(widget)
-        self.table.selectRow(next((n for n, report in enumerate(self.reports) if report.problem is None), 0))
+        self.table.selectRow(self._likely())
+
+    def _likely(self) -> int:
+        """The row of the largest series that can be opened: a scout has fewer images."""
+        usable = [n for n, report in enumerate(self.reports) if report.problem is None]
+        return max(usable, key=lambda n: self.reports[n].images, default=0)
 
     @property
     def chosen(self) -> GeometryReport:
