@@ -5,10 +5,12 @@ Imports no torch: a bundle's networks do, when the worker first asks for them. G
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from medseg_rl.bundle import Bundle, bundle_names, load_bundle
 from medseg_rl.errors import BundleError, MedSegError
@@ -16,8 +18,10 @@ from medseg_rl.interaction import InteractionConfig
 from medseg_rl.refiner import COMMANDS, Percent, Refiner
 from medseg_rl.volume import Volume
 from medseg_rl_gui.i18n import tr
+from medseg_rl_gui.loading import unobtrusively
 
 Cancel = Callable[[], bool]
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +34,14 @@ class Listed:
 
 
 class Models:
-    """`wanted`: name or folder of the bundle the user prefers; empty for the one that fits an image best."""
+    """`wanted`: name or folder of the bundle the user prefers; empty for the one that fits an image best.
+
+    `device`: such as "cpu"; empty for a GPU where there is one.
+    """
 
     def __init__(self, wanted: str = "", *, device: str = "") -> None:
         self.wanted = wanted
-        self.device = device or "cpu"
+        self.device = device  # empty until the first model was loaded: then the fastest there is
         self._added: list[str] = []
         self._listed: tuple[Listed, ...] | None = None
         self._automatic: tuple[str, Callable[..., Percent]] | None = None
@@ -70,8 +77,8 @@ class Models:
 
     @property
     def device_text(self) -> str:
-        """What computes, for the status bar."""
-        return tr("CPU only") if self.device == "cpu" else self.device.upper()
+        """What computes, for the status bar; empty before a model was loaded."""
+        return tr("CPU only") if self.device == "cpu" else "GPU" if self.device == "cuda" else self.device.upper()
 
     # --- what they do -------------------------------------------------------------------------------------------------
 
@@ -90,10 +97,21 @@ class Models:
         """What loads the refiner of one bundle, for the worker."""
 
         def load() -> Refiner:
-            _leave_a_core()
-            return bundle.refiner(self.device)
+            return self._on_device(bundle.refiner)
 
         return load
+
+    def _on_device(self, load: Callable[[str], Loaded]) -> Loaded:
+        """Loads something on the GPU, where there is none on the CPU; without holding up the window."""
+        _leave_a_core()
+        with unobtrusively():
+            if not self.device:
+                with contextlib.suppress(BundleError):
+                    found = load("cuda")
+                    self.device = "cuda"
+                    return found
+                self.device = "cpu"
+            return load(self.device)
 
     def commands_for(self, image: Volume) -> tuple[str, ...]:
         """The commands that the model for an image knows; loads no network. Empty where it takes none."""
@@ -131,8 +149,7 @@ class Models:
         if bundle is None:
             raise BundleError(tr("there is no model on this computer; start empty, or from a mask file"))
         if self._automatic is None or self._automatic[0] != bundle.hash:
-            _leave_a_core()
-            self._automatic = bundle.hash, bundle.automatic(self.device).predict
+            self._automatic = bundle.hash, self._on_device(bundle.automatic).predict
         return self._automatic[1](image, cancel=cancel)
 
 

@@ -13,7 +13,7 @@ from medseg_rl.editing import Operation
 from medseg_rl.errors import EditError, MedSegError
 from medseg_rl.hints.click_files import WorldClick
 from medseg_rl.hints.clicks import ClickLabel
-from medseg_rl.interaction import Preview
+from medseg_rl.interaction import Preview, TurnReport
 from medseg_rl.session import (
     Action,
     DeleteClick,
@@ -194,17 +194,22 @@ class Refining:
             self._desk.say(reason_of(error))
             return
         self._desk.refresh(_together(report.roi, delta, session.proposal_box))
-        if report.message:
-            self._desk.say(report.message[:1].upper() + report.message[1:])
-        elif report.timings.refine and delta.action in ("click", "scribble", "refine", "command"):
-            seconds = report.timings.refine / max(1, session.config.steps)
-            self._desk.window.status.show_device(self._desk.models.device_text, seconds)
+        self._say(report, delta)
         if later:
             self._begin(PlaceClicks(later), tr("Refining"), later)
         elif then is not None:
             then()
         elif self._desk.window.store.current.edit.auto_accept and session.proposal is not None:
             self.accept()
+
+    def _say(self, report: TurnReport, delta: SessionDelta) -> None:
+        """What came of it, what computed it, and how long a step took."""
+        if report.message:
+            self._desk.say(report.message[:1].upper() + report.message[1:])
+        seconds = None
+        if report.timings.refine and delta.action in ("click", "scribble", "refine", "command"):
+            seconds = report.timings.refine / max(1, self._desk.session.config.steps)
+        self._desk.window.status.show_device(self._desk.models.device_text, seconds)
 
     def _failed(self, job: Job, error: Exception) -> None:
         if job is not self.job:
