@@ -141,11 +141,11 @@ class Measuring(QObject):
     def _over(self, task: Task, found: Measured | None) -> None:
         if task is not self._task:
             return
-        self._task = None
-        self.busy_changed.emit(False)
-        if found is not None and self._desk.case is not None and found.version == self._desk.session.version:
+        self._task, case = None, self._desk.case
+        if found is not None and case is not None and found.version == case.session.version:
             self.latest = found
             self.measured.emit(found)
+        self.busy_changed.emit(False)
 
     def again(self) -> None:
         """Measures anew, whatever there is."""

@@ -325,3 +325,15 @@ def test_the_plots_paint_bars_as_high_as_their_numbers(qapp, show):
     area.show_areas(SliceAreas("axial", 0, np.array([5.0])), QColor(0, 114, 178))
     area.grab()  # one slice, no crosshair
     assert area.title() == "Area per slice (mm²)"
+
+
+def test_what_changes_while_it_is_measured_is_measured_again(make):
+    panels = make()
+    measuring = panels.controller.measuring
+    panels.click()
+    panels.controller.refining.accept()
+    measuring.measure()
+    assert measuring.is_busy
+    panels.controller.editing.undo()  # while the worker is at it
+    measured(panels)
+    assert value_of(panels, "volume_ml") == "0.6000 mL"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from medseg_rl.refiner import COMMANDS
 from medseg_rl_gui.i18n import mark, number, tr, whole
@@ -15,7 +15,7 @@ from medseg_rl_gui.learning.blind import REASONS
 from medseg_rl_gui.panels.feedback_section import FeedbackSection
 from medseg_rl_gui.panels.learn_blind import BlindSection
 from medseg_rl_gui.panels.learn_ranking import RankingSection
-from medseg_rl_gui.panels.parts import ActionButton, ButtonGrid, Section, button, grey, words
+from medseg_rl_gui.panels.parts import ActionButton, ButtonGrid, ChoiceBox, Section, button, grey, words
 
 if TYPE_CHECKING:
     from medseg_rl.session import Suggestion
@@ -129,8 +129,7 @@ class PresenceSection(Section):
     def __init__(self, controller: Controller) -> None:
         super().__init__(tr("Is the target here?"))
         self._desk, self._presence = controller.desk, controller.learning.presence
-        self.reasons = QComboBox()
-        self.reasons.setAccessibleName(tr("Reason"))
+        self.reasons = ChoiceBox(tr("Reason"))
         for token, text in REASONS.items():
             self.reasons.addItem(tr(text), token)
         self.absent = button(tr("Target is not here"), self._absent)

@@ -11,7 +11,7 @@ from medseg_rl.errors import MedSegError
 from medseg_rl_gui.dialogs import FileQuestion
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.learning.blind import Answered
-from medseg_rl_gui.panels.parts import ButtonGrid, Note, Section, button, grey, words
+from medseg_rl_gui.panels.parts import ButtonGrid, ChoiceBox, Note, Section, button, grey, words
 from medseg_rl_gui.panels.tiles import Caption, Tiles
 from medseg_rl_gui.worker import reason_of
 
@@ -25,9 +25,7 @@ class BlindSection(Section):
     def __init__(self, controller: Controller) -> None:
         super().__init__(tr("Compare two models blind"))
         self._controller, self._desk, self._blind = controller, controller.desk, controller.learning.blind
-        self.one, self.other = QComboBox(), QComboBox()
-        self.one.setAccessibleName(tr("First model"))
-        self.other.setAccessibleName(tr("Second model"))
+        self.one, self.other = ChoiceBox(tr("First model")), ChoiceBox(tr("Second model"))
         self.add = button(tr("Add model…"), self._add, tip=tr("Another model, by its folder"))
         self.compare = button(tr("Compare"), self._compare)
         self.tiles, self.result = Tiles(), Note("information")

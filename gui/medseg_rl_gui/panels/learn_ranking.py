@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from medseg_rl.session import Candidates
 from medseg_rl_gui.i18n import tr, whole
 from medseg_rl_gui.learning.rank_order import RankOrder
-from medseg_rl_gui.panels.parts import ActionButton, ButtonGrid, Section, words
+from medseg_rl_gui.panels.parts import ActionButton, ButtonGrid, NumberBox, Section, words
 from medseg_rl_gui.panels.tiles import Caption, Tiles
 from medseg_rl_gui.slice_geometry import Plane
 
@@ -25,11 +25,8 @@ class RankingSection(Section):
         self._controller, self._desk, self._ranking = controller, controller.desk, controller.learning.ranking
         acts = controller.window.acts
         self.make = ActionButton(acts, "model.candidates")
-        self.count = QSpinBox()
-        self.count.setRange(4, 9)
-        self.count.setAccessibleName(tr("How many candidates"))
-        self.count.setValue(controller.window.store.current.model.candidates)
-        self.count.setKeyboardTracking(False)
+        wanted = controller.window.store.current.model.candidates
+        self.count = NumberBox(tr("How many candidates"), 4, 9, wanted)
         self.tiles = Tiles()
         self.said, self.hint = words(), words(faint=True)
         self.keys = [ActionButton(acts, f"rank.{id_}") for id_ in ("submit", "cancel", "tie", "none", "back")]
@@ -65,7 +62,9 @@ class RankingSection(Section):
         self.tiles.chosen.connect(ranking.rank)
         self.tiles.peeked.connect(ranking.peek)
         self.tiles.scrolled.connect(self._controller.pointing.reader.scrolled)
-        self.count.valueChanged.connect(lambda n: self._controller.window.store.change("model", candidates=n))
+        window = self._controller.window
+        self.count.valueChanged.connect(lambda n: window.store.change("model", candidates=round(n)))
+        window.preferences_changed.connect(lambda preferences: self.count.setValue(preferences.model.candidates))
 
     @property
     def _plane(self) -> Plane:
@@ -77,6 +76,7 @@ class RankingSection(Section):
         self.said.setText(distinct(candidates))
         self.tiles.show_all(self._ranking.shown, [Caption("")] * len(candidates), self._plane)
         self.tiles.show_view(self._desk.view, self._plane)
+        self._desk.window.right.show()
         self._desk.window.right.open("learn")
         self.buttons.show()
         self.hint.show()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QColor, QPalette, QResizeEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QColor, QPalette, QResizeEvent, QWheelEvent
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QFrame, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from medseg_rl_gui.action_set import ActionSet
 from medseg_rl_gui.icons import put_icon
@@ -62,6 +62,37 @@ class ButtonGrid(QWidget):
         super().resizeEvent(event)
         room = (self.width() + self._grid.spacing()) // (self._widest + self._grid.spacing())
         self._arrange(min(max(room, 1), self._most))
+
+
+class ChoiceBox(QComboBox):
+    """A choice that the wheel does not change in passing, and a click does not give the keyboard to."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.setAccessibleName(name)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        event.ignore()  # the panel scrolls
+
+
+class NumberBox(QDoubleSpinBox):
+    """A number that the wheel does not change in passing."""
+
+    def __init__(
+        self, name: str, low: float, high: float, value: float, *, decimals: int = 0, suffix: str = ""
+    ) -> None:
+        super().__init__()
+        self.setAccessibleName(name)
+        self.setDecimals(decimals)
+        self.setRange(low, high)
+        self.setValue(value)
+        self.setSuffix(suffix)
+        self.setKeyboardTracking(False)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        event.ignore()
 
 
 class Note(QLabel):

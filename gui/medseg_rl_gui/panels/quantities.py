@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QColor, QGuiApplication, QShowEvent
 from PySide6.QtWidgets import (
-    QComboBox,
-    QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
     QVBoxLayout,
@@ -25,7 +23,7 @@ from medseg_rl.quantities import NOTICE, QuantityReport
 from medseg_rl_gui.dialogs import FileQuestion
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.measuring import LabelPlots, Measured
-from medseg_rl_gui.panels.parts import Note, Section, button, grey, words
+from medseg_rl_gui.panels.parts import ChoiceBox, Note, NumberBox, Section, button, grey, words
 from medseg_rl_gui.panels.plots import AreaPlot, HistogramPlot
 from medseg_rl_gui.panels.quantity_table import QuantityTable, explained
 from medseg_rl_gui.slice_geometry import PLANES, Plane
@@ -59,7 +57,7 @@ class QuantitiesPanel(QWidget):
         self._later.setObjectName("quantities")
         self._later.setSingleShot(True)
         self._later.setInterval(WAIT_MS)
-        self._later.timeout.connect(self._measuring.measure)
+        self._later.timeout.connect(self._measure)
         self._build()
         self._connect()
         self._follow()
@@ -74,9 +72,7 @@ class QuantitiesPanel(QWidget):
         self.formula.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.formula.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.histogram, self.areas = HistogramPlot(), AreaPlot()
-        self.plane = QComboBox()
-        self.plane.setAccessibleName(tr("Plane of the slices"))
-        self.plane.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.plane = ChoiceBox(tr("Plane of the slices"))
         names = {"axial": tr("Axial"), "coronal": tr("Coronal"), "sagittal": tr("Sagittal")}
         for plane in PLANES:
             self.plane.addItem(names[plane], plane)
@@ -92,14 +88,9 @@ class QuantitiesPanel(QWidget):
         )
         self.no_compare = button(tr("Remove"), self._measuring.compare_with_nothing, tip=tr("End the comparison"))
         self.reference = words()
-        self.tolerance = QDoubleSpinBox()
-        self.tolerance.setRange(0.1, 50.0)
+        mm = self._measuring.tolerance_mm
+        self.tolerance = NumberBox(tr("Tolerance of NSD"), 0.1, 50.0, mm, decimals=1, suffix=tr(" mm"))
         self.tolerance.setSingleStep(0.5)
-        self.tolerance.setDecimals(1)
-        self.tolerance.setValue(self._measuring.tolerance_mm)
-        self.tolerance.setSuffix(tr(" mm"))
-        self.tolerance.setKeyboardTracking(False)
-        self.tolerance.setAccessibleName(tr("Tolerance of NSD"))
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
@@ -147,7 +138,7 @@ class QuantitiesPanel(QWidget):
         desk.case_changed.connect(lambda _: self._follow())
         desk.view_changed.connect(lambda _: self._show_slice())
         measuring.measured.connect(lambda _: self._show())
-        measuring.busy_changed.connect(lambda _: self._say_state())
+        measuring.busy_changed.connect(lambda busy: self._say_state() if busy else self._follow())
         self.tree.chosen.connect(self._chosen)
         self.plane.currentIndexChanged.connect(lambda _: self._show_plots())
         self.areas.slice_chosen.connect(self._go_to)
@@ -167,11 +158,16 @@ class QuantitiesPanel(QWidget):
             self._later.start()
         self._say_state()
 
+    def _measure(self) -> None:
+        if self.isVisible():
+            self._measuring.measure()
+
     @property
     def _is_refused(self) -> bool:
-        """Whether the image is one that must not be measured: its slices do not go on, so nothing will change that."""
-        latest = self._measuring.latest
-        return latest is not None and latest.report is None
+        """Whether this was said of an image that must not be measured, which no edit changes."""
+        latest, image = self._measuring.latest, self._desk.session.image
+        disabled = str(image.source.get("quantities", "")).startswith("disabled")
+        return disabled and latest is not None and latest.report is None
 
     def _say_state(self) -> None:
         latest, case = self._measuring.latest, self._desk.case
