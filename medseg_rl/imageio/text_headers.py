@@ -209,7 +209,9 @@ def _check_data(
     path: Path, data_file: str | None, encoding: str, header_bytes: int, shape: tuple[int, ...], needed: int
 ) -> None:
     """Raises InputFileError when the voxels cannot all be there."""
-    compressed = encoding in ("gzip", "gz", "bzip2", "bz2")
+    if encoding in ("bzip2", "bz2"):
+        raise InputFileError(f"{path} is compressed with bzip2, which cannot be read; save it with gzip")
+    compressed = encoding in ("gzip", "gz")
     if encoding in ("text", "txt", "ascii", "hex"):
         needed = math.prod(shape) * 2 - 1  # at least a digit and a blank for each
     if data_file is None:
