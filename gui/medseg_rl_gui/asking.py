@@ -14,14 +14,13 @@ from PySide6.QtCore import QObject, Signal
 from medseg_rl.errors import MedSegError
 from medseg_rl.refiner import Refiner
 from medseg_rl.session import Candidates, Comparison, Suggestion
-from medseg_rl_gui.desk import Desk
+from medseg_rl_gui.desk import ASKING, Desk
 from medseg_rl_gui.i18n import number, tr
 from medseg_rl_gui.refining import Refining
 from medseg_rl_gui.view_model import Ball
 from medseg_rl_gui.worker import Rank, Task, ignore, reason_of
 
 CIRCLE_MM = 6.0  # of a suggestion
-ASKING = "asking"
 
 
 class Asking(QObject):
@@ -41,6 +40,7 @@ class Asking(QObject):
         self._seen: list[Suggestion] = []
         self._at = -1
         desk.case_changed.connect(self._forget)
+        desk.work_began.connect(self.stop)
 
     # --- candidates ---------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from medseg_rl_gui.surface_view import SurfaceView
 
 NOT_SAFE = "not-safe"
+REFINING, EDITING, ASKING = "refining", "editing", "asking"  # of `Desk.jobs`
 CHANGING = (
     "click.delete_last",
     "click.at_crosshair",
@@ -51,7 +52,8 @@ class Desk(QObject):
     """`case_changed`: the `CaseInHand` or None. `session_changed`: labels, clicks, proposal, undo list or active label.
     `view_changed`: the `ViewModel`. `counts_changed`: `ProposalCounts` or None, after each refinement step as well.
     `question_changed`: why the open proposal has to be accepted or discarded first; empty when no more.
-    `settings_changed`: sign, guard, overwrite policy, or how the tools draw.
+    `settings_changed`: sign, guard, overwrite policy, or how the tools draw. `work_began`: an edit or a turn of the
+    model; what was only asked for, such as candidates, is of no use any more.
     """
 
     case_changed = Signal(object)
@@ -60,6 +62,7 @@ class Desk(QObject):
     counts_changed = Signal(object)
     question_changed = Signal(str)
     settings_changed = Signal()
+    work_began = Signal()
 
     def __init__(self, window: MainWindow, worker: Worker, models: Models) -> None:
         super().__init__(window)
@@ -69,7 +72,7 @@ class Desk(QObject):
         self.positive = True
         edit = window.store.current.edit
         self.tools = ToolSettings(radius_mm=edit.brush_mm, sphere=edit.brush_sphere)
-        self.jobs: set[str] = set()  # what runs, by name: "refining", "editing"
+        self.jobs: set[str] = set()  # what runs or waits on the worker: REFINING, EDITING, ASKING
         self.question = ""
         self._then: Callable[[], object] | None = None
 
@@ -185,7 +188,7 @@ class Desk(QObject):
         has_model = self.models.fitting(session.image) is not None
         found: dict[Need, bool] = {
             "image": True,
-            "proposal": session.proposal is not None or case.preview is not None,
+            "proposal": session.proposal is not None or REFINING in self.jobs,
             "clicks": bool(session.clicks),
             "undo": bool(session.history.done) or bool(self.jobs),
             "redo": bool(session.history.undone),

@@ -18,12 +18,11 @@ from medseg_rl.labels import Colour
 from medseg_rl.session import EditDelta, EditReport, Overwrite, SegmentationSession, StaleDeltaError
 from medseg_rl.session.editing_actions import EditJob
 from medseg_rl.volume import Box
-from medseg_rl_gui.desk import Desk
+from medseg_rl_gui.desk import EDITING, Desk
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.refining import Refining
 from medseg_rl_gui.worker import Rank, Task, reason_of
 
-EDITING = "editing"
 A_GO_SECONDS = 0.02  # of going back through the list before the window is asked what else there is
 SHORT = (Brush, Lasso, FillBox, CopySlice)
 
@@ -44,6 +43,7 @@ class Editing:
             return False
         self.stop()
         self._refining.stop()
+        desk.work_began.emit()
         try:
             job = desk.session.prepare_edit(operation)
             if isinstance(operation, SHORT):

@@ -27,14 +27,13 @@ from medseg_rl.session import (
 )
 from medseg_rl.session.preparing import scribble_clicks
 from medseg_rl.volume import Box
-from medseg_rl_gui.desk import Desk
+from medseg_rl_gui.desk import EDITING, REFINING, Desk
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.slice_geometry import Point
 from medseg_rl_gui.tools import Scribbled
 from medseg_rl_gui.view_model import Ball
 from medseg_rl_gui.worker import Rank, Task, reason_of
 
-REFINING = "refining"
 GUARD_MM = (5.0, 100.0)
 
 
@@ -130,6 +129,8 @@ class Refining:
         session = None if self._desk.case is None else self._desk.session
         if not reason and session is not None and self._desk.models.fitting(session.image) is None:
             reason = tr("There is no model on this computer; paint by hand, or install a model")
+        if not reason and EDITING in self._desk.jobs:
+            reason = tr("An edit is at work; wait until it is done, or stop it")
         if reason:
             self._desk.say(reason)
         return not reason
@@ -156,6 +157,7 @@ class Refining:
         if self.job is not None and self._clicks and clicks:
             job = job.with_strokes_of(self.job)
         self.stop(keep_preview=bool(clicks))
+        self._desk.work_began.emit()
         self.job, self._clicks = job, clicks
         self._task = self._desk.worker.submit(
             lambda task: job.run(task.is_stopped, task.progress),
@@ -180,14 +182,14 @@ class Refining:
     def _done(self, job: Job, delta: SessionDelta) -> None:
         if job is not self.job:
             return
-        then, later = self._then, self._later
+        then, later, clicks = self._then, self._later, self._clicks
         self._clear()
         session = self._desk.session
         try:
             report = session.apply(delta)
         except StaleDeltaError:
             self._desk.refresh()
-            self._desk.say(tr("The work changed meanwhile; the result is not used"))
+            self._stale(clicks)
             return
         except MedSegError as error:
             self._desk.refresh()
@@ -201,6 +203,11 @@ class Refining:
             then()
         elif self._desk.window.store.current.edit.auto_accept and session.proposal is not None:
             self.accept()
+
+    def _stale(self, clicks: tuple[WorldClick, ...]) -> None:
+        """Something small, such as a name of a label, changed meanwhile: clicks are refined again, from what is now."""
+        if not (clicks and self._begin(PlaceClicks(clicks), tr("Refining"), clicks)):
+            self._desk.say(tr("The work changed meanwhile; the result is not used"))
 
     def _say(self, report: TurnReport, delta: SessionDelta) -> None:
         """What came of it, what computed it, and how long a step took."""
