@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.faults.specimens import UPRIGHT, image, segmentation, worked
 from benchmarks.faults.tally import Tally
-from benchmarks.faults.user import CubePainter, act, digest
+from benchmarks.faults.user import TORN, CubePainter, act, digest
 from benchmarks.faults.user import image as user_image
 from medseg_rl.errors import OutputError
 from medseg_rl.hints.click_files import write_clicks
@@ -188,6 +188,8 @@ def _fill_and_empty(root: Path, rng: random.Random) -> str:
     again = Safekeeping.recover(keeping.case.folder, user_image(), CubePainter())
     if again.sequence < safe or digest(again.session) != states[again.sequence]:
         return f"step {safe} was called safe, but step {again.sequence} was recovered otherwise"
+    if any(TORN in said for said in again.notices):
+        return f"a torn file was left: {again.notices}"
     if not was_told and again.sequence < keeping.sequence:
         return f"step {keeping.sequence} was lost and nothing was said"
     if not was_told:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.faults.tally import Row, Tally
-from benchmarks.faults.user import CubePainter, act, choices, digest, image, of_labels
+from benchmarks.faults.user import TORN, CubePainter, act, choices, digest, image, of_labels
 from medseg_rl.errors import MedSegError
 from medseg_rl.imageio import read_segmentation
 from medseg_rl.journal import find_cases
@@ -29,7 +29,6 @@ from medseg_rl.session.session_file import describe_session
 
 LONGEST_LIFE = 0.6  # seconds until a child is killed
 SAVED = "saved.medseg"
-TORN = "generation was passed over"  # of a recovery: writing in one step leaves none that cannot be read
 EXPORTED = ("exported.seg.nrrd", "exported.nii.gz")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.faults.disk import contents
 from benchmarks.faults.flushed import FlushedOnly
 from benchmarks.faults.tally import Tally
-from benchmarks.faults.user import CubePainter, act, digest, image
+from benchmarks.faults.user import TORN, CubePainter, act, digest, image
 from medseg_rl.errors import MedSegError
 from medseg_rl.journal.case_folder import bases_of
 from medseg_rl.journal.lines import read_lines
@@ -188,6 +188,8 @@ def _cut_at(place: Path, rng: random.Random) -> str:
     if (again.sequence, digest(again.session)) != (safe, expected):
         raise Loss(f"step {safe} was acknowledged, but step {again.sequence} was recovered otherwise")
     again.close()
+    if any(TORN in said for said in again.notices):
+        raise Loss(f"a torn file was left: {again.notices}")
     return f"recovered to the last step{', the saved file whole' if saved else ''}"
 
 

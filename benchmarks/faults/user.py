@@ -23,6 +23,7 @@ from medseg_rl.session.stored_state import taken_from
 from medseg_rl.volume import Volume
 
 SHAPE = (40, 36, 24)
+TORN = "generation was passed over"  # what a recovery says of a file that was not written in one step
 
 
 class CubePainter:
