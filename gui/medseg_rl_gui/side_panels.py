@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QDockWidget, QFrame, QLabel, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from medseg_rl_gui.i18n import tr
+
+NARROWEST = 330  # of the right side
 
 
 class SideDock(QDockWidget):
@@ -50,6 +52,21 @@ class LeftSide(SideDock):
         self.splitter.setStretchFactor(self.splitter.count() - 1, stretch)
 
 
+class Page(QScrollArea):
+    """A tab that asks for no more width than its side has at least: the views come first."""
+
+    def __init__(self, name: str, panel: QWidget) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setWidget(panel)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        return QSize(NARROWEST, super().sizeHint().height())
+
+
 class RightSide(SideDock):
     """Tabs, each of which scrolls where it does not fit: Refine, Edit, Learn, Quantities, History."""
 
@@ -59,7 +76,7 @@ class RightSide(SideDock):
         self.tabs.setDocumentMode(True)
         self.tabs.setUsesScrollButtons(True)
         self.setWidget(self.tabs)
-        self.setMinimumWidth(330)
+        self.setMinimumWidth(NARROWEST)
 
     @property
     def is_empty(self) -> bool:
@@ -68,13 +85,7 @@ class RightSide(SideDock):
 
     def add(self, name: str, title: str, panel: QWidget) -> None:
         """Puts a tab behind the others."""
-        area = QScrollArea()
-        area.setObjectName(name)
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setWidget(panel)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.tabs.addTab(area, title)
+        self.tabs.addTab(Page(name, panel), title)
 
     def open(self, name: str) -> None:
         """Brings a tab to the front."""

@@ -99,7 +99,7 @@ def test_candidates_stand_as_numbered_tiles_and_the_keys_rank_them(make):
     ranking(panels)
     section = panels.panel("learn").ranking
     assert [tile.name.text() for tile in section.tiles.tiles] == ["1", "2", "3", "4"]
-    assert section.said.text().startswith("4 distinct candidates of 4")
+    assert section.said.text().startswith("Distinct candidates: 4 of 4.")
     press(panels, Qt.Key.Key_3, Qt.Key.Key_0, Qt.Key.Key_1, Qt.Key.Key_4)
     assert [tile.mark.text() for tile in section.tiles.tiles] == ["rank 1, tie", "", "rank 1, tie", "rank 2"]
     press(panels, Qt.Key.Key_Backspace)

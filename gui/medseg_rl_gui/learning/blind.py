@@ -22,10 +22,10 @@ from medseg_rl_gui.view_model import ProposalView
 Side = Literal["first", "second", "draw"]
 REASONS = {  # tokens of records, and what they say
     "not_in_image": mark("Not in this image"),
-    "outside_field_of_view": mark("Outside the field of view"),
+    "outside_field_of_view": mark("Outside the image"),
     "removed": mark("Removed by surgery"),
-    "not_to_be_seen": mark("Cannot be told from its surroundings"),
-    "other_structure": mark("What is marked is another structure"),
+    "not_to_be_seen": mark("Cannot be made out"),
+    "other_structure": mark("Something else is marked"),
 }
 
 

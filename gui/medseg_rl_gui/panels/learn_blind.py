@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel
+from PySide6.QtWidgets import QGridLayout, QLabel
 
 from medseg_rl.errors import MedSegError
 from medseg_rl_gui.dialogs import FileQuestion
@@ -45,8 +45,6 @@ class BlindSection(Section):
         for line, (text, box) in enumerate(((tr("One"), self.one), (tr("Other"), self.other))):
             label = QLabel(text)
             label.setBuddy(box)
-            box.setMinimumContentsLength(12)
-            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             grid.addWidget(label, line, 0)
             grid.addWidget(box, line, 1)
         self.column.addLayout(grid)

@@ -57,7 +57,7 @@ class RankingSection(Section):
         ranking.closed.connect(self._close)
         desk.view_changed.connect(lambda view: self.tiles.show_view(view, self._plane))
         self._controller.asking.candidates_found.connect(
-            lambda n: self.said.setText(tr("{n} distinct candidates so far…").format(n=whole(n)))
+            lambda n: self.said.setText(tr("Distinct candidates so far: {n}").format(n=whole(n)))
         )
         self.tiles.chosen.connect(ranking.rank)
         self.tiles.peeked.connect(ranking.peek)
@@ -104,7 +104,7 @@ class RankingSection(Section):
 
 def distinct(candidates: Candidates) -> str:
     """How many distinct ones remain."""
-    text = tr("{n} distinct candidates of {asked}; {dropped} were too near to another.")
+    text = tr("Distinct candidates: {n} of {asked}. Too near to another: {dropped}.")
     return text.format(n=whole(len(candidates)), asked=whole(candidates.asked), dropped=whole(candidates.dropped))
 
 

@@ -23,7 +23,7 @@ from medseg_rl.quantities import NOTICE, QuantityReport
 from medseg_rl_gui.dialogs import FileQuestion
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.measuring import LabelPlots, Measured
-from medseg_rl_gui.panels.parts import ChoiceBox, Note, NumberBox, Section, button, grey, words
+from medseg_rl_gui.panels.parts import ButtonGrid, ChoiceBox, Note, NumberBox, Section, button, grey, words
 from medseg_rl_gui.panels.plots import AreaPlot, HistogramPlot
 from medseg_rl_gui.panels.quantity_table import QuantityTable, explained
 from medseg_rl_gui.slice_geometry import PLANES, Plane
@@ -100,11 +100,7 @@ class QuantitiesPanel(QWidget):
             column.addWidget(widget)
         column.addWidget(self.tree, 1)
         column.addWidget(self.formula)
-        row = QHBoxLayout()
-        for made in (self.copy, self.csv, self.json):
-            row.addWidget(made)
-        row.addStretch(1)
-        column.addLayout(row)
+        column.addWidget(ButtonGrid([self.copy, self.csv, self.json], columns=3))
         column.addWidget(self.histogram)
         plane = QHBoxLayout()
         plane.addWidget(QLabel(tr("Slices")))
@@ -117,11 +113,7 @@ class QuantitiesPanel(QWidget):
 
     def _comparison(self) -> QWidget:
         section = Section(tr("Comparison"))
-        row = QHBoxLayout()
-        row.addWidget(self.compare)
-        row.addWidget(self.no_compare)
-        row.addStretch(1)
-        section.column.addLayout(row)
+        section.column.addWidget(ButtonGrid([self.compare, self.no_compare]))
         section.column.addWidget(self.reference)
         tolerance = QHBoxLayout()
         label = QLabel(tr("NSD within"))
