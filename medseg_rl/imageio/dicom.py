@@ -19,7 +19,7 @@ from medseg_rl.imageio.dicom_pixels import read_stack
 from medseg_rl.imageio.dicom_scan import Scan, files_below, scan
 from medseg_rl.imageio.dicom_series import Series
 from medseg_rl.imageio.dicom_units import UnitChoice, units_of
-from medseg_rl.imageio.limits import checked_slices
+from medseg_rl.imageio.limits import checked_slices, times
 from medseg_rl.volume import FloatArray, Volume
 
 MissingChoice = Literal["refuse", "resample", "keep"]
@@ -131,10 +131,13 @@ def _choose(path: Path, found: Scan, wanted: str | int | None) -> tuple[Series, 
 
 
 def _notes(found: Scan, chosen: Series, *, asked_for: bool) -> list[str]:
-    """What was left out, unless the user chose it so, and how the file wants to be shown."""
+    """What was left out, unless the user chose it so, and how the file wants to be shown.
+
+    Not what the files call themselves: such notes go on into reports.
+    """
     notes = [
-        f"another series was left out: {s.line()}"
-        for s in found.series
+        f"another series was left out: number {number} of the list, {s.modality}, {times(s.shape)}"
+        for number, s in enumerate(found.series, 1)
         if s.first is not chosen.first and s.first.is_image and not asked_for
     ]
     if str(chosen.first.header.get("PhotometricInterpretation")) == "MONOCHROME1":

@@ -123,7 +123,7 @@ def _with_table_beside(path: Path, mask: Volume) -> Segmentation:
         try:
             table = label_tables.read_table(beside)
         except InputFileError as error:
-            said = f"the label table beside the mask is left out: {error}"
+            said = f"the label table beside the mask is left out: {str(error).replace(str(beside), 'it')}"
             mask = Volume(mask.array, mask.affine, mask.modality, _warned(mask, said))
     found = Segmentation.of_label_map(mask, table)
     if not table.labels and len(found.labels.values) > MANY_LABELS:

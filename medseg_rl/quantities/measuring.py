@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from medseg_rl.errors import Cancelled, GeometryError
+from medseg_rl.labels import listed
 from medseg_rl.quantities.compared import DEFAULT_TOLERANCE_MM, compared
 from medseg_rl.quantities.diameters import axial_diameters
 from medseg_rl.quantities.intensity import intensities
@@ -98,7 +99,7 @@ def _warnings(segmentation: Segmentation, reference: Segmentation | None) -> lis
             f"the grid is sheared by {degrees:.3g} degrees: volumes by the determinant, points by the affine"
         )
     if reference and not set(segmentation.labels.values) & set(reference.labels.values):
-        own, other = list(segmentation.labels.values), list(reference.labels.values)
+        own, other = listed(segmentation.labels.values), listed(reference.labels.values)
         warnings.append(
             f"mask and reference share no label value: {own} and {other}; give the reference the same values"
         )

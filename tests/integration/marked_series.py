@@ -36,7 +36,7 @@ MARKS = (WORD, WORD.upper(), ROOT, *DATES.values(), *(time.partition(".")[2] for
 
 
 def write_series(folder: Path, shape: tuple[int, int, int] = (24, 22, 8)) -> Path:
-    """Writes the series into a folder whose name is marked too; a bright ball in noise."""
+    """Writes the series into a folder whose name is marked too, a scout beside it; a bright ball in noise."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(3)
     where = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1) - np.array([12, 11, 4])
@@ -44,6 +44,9 @@ def write_series(folder: Path, shape: tuple[int, int, int] = (24, 22, 8)) -> Pat
     for k in range(shape[2]):
         pixels = (rng.normal(40, 8, shape[:2]) + 90 * ball[:, :, k]).astype(np.int16).T
         _image(k, pixels).save_as(folder / f"{WORD}_Otto_19330303_{k}.dcm", enforce_file_format=True)
+    scout = _image(99, np.zeros((5, 6), np.int16))
+    scout.SeriesInstanceUID = f"{ROOT}.7"
+    scout.save_as(folder / f"{WORD}_scout.dcm", enforce_file_format=True)
     return folder
 
 

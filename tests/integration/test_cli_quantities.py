@@ -131,3 +131,11 @@ def test_two_empty_masks_are_measured_where_a_label_is_asked_for(desk: Desk) -> 
     found = answer.json["labels"][0]["quantities"]
     assert (found["voxels"]["value"], found["dice"]["value"]) == (0, None)
     assert "both empty" in found["dice"]["note"]
+
+
+def test_a_damaged_label_table_beside_a_mask_is_told_without_its_place(desk: Desk, mask) -> None:
+    mask.with_name("mask.labels.json").write_text("{")
+    answer = desk.run("quantities", mask, "--json")
+    told = [said for said in answer.json["warnings"] if "table beside" in said]
+    assert told
+    assert str(desk.folder) not in told[0]

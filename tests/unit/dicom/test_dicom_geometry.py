@@ -227,7 +227,7 @@ def test_an_acquisition_that_repeats_one_slice_is_left_out_and_named(tmp_path, s
     dicom_file(folder / "again", 2, 7, AcquisitionNumber=2)
     volume = read_volume(folder)
     assert [int(v) for v in volume.array[0, 0]] == [-1000, -900, -800, -700]
-    assert any('left out: CT "Portal AcquisitionNumber 2"' in said for said in volume.source["warnings"])
+    assert any("left out: number 2 of the list, CT, " in said for said in volume.source["warnings"])
 
 
 def test_parts_are_listed_in_the_order_of_their_numbers(tmp_path, dicom_file):
