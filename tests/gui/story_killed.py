@@ -16,13 +16,13 @@ import numpy as np
 from PySide6.QtWidgets import QApplication
 
 from tests.gui.story_cases import sample
-from tests.gui.story_program import Camera, Program
+from tests.gui.story_program import ParentedDialogs, Program
 
 
 def main(study: Path, folder: Path) -> None:
     """Opens, clicks, accepts, clicks again, waits for the autosave of what the model did, and is gone."""
     case = sample()
-    program = Program(QApplication(["story"]), Camera("killed", folder / "killed"))
+    program = Program(QApplication(["story"]), ParentedDialogs())
     program.show()
     program.dialogs.answers = [lambda dialog: dialog.table.selectRow(1) or True]
     program.hand.drop([study])

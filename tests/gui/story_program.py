@@ -54,13 +54,18 @@ class Camera:
         return path
 
 
-class PhotographedDialogs(ScriptedDialogs):
+class ParentedDialogs(ScriptedDialogs):
+    """Answers from the list; dialogs of the program are children of its window."""
+
+    parent: MainWindow | None = None
+
+
+class PhotographedDialogs(ParentedDialogs):
     """Shows every question and dialog over the window, takes its picture, and answers from the list."""
 
     def __init__(self, camera: Camera) -> None:
         super().__init__()
         self.camera = camera
-        self.parent: MainWindow | None = None
         self.names: list[str] = []
 
     def ask(self, question: Question) -> Answer:
@@ -96,14 +101,13 @@ class PhotographedDialogs(ScriptedDialogs):
 class Program:
     """One start of the program, as `medseg-rl-gui` makes it. `seconds`: the longest wait for anything."""
 
-    def __init__(self, application: QApplication, camera: Camera, seconds: float = 60.0) -> None:
-        self.camera, self._seconds = camera, seconds
-        self.dialogs = PhotographedDialogs(camera)
+    def __init__(self, application: QApplication, dialogs: ParentedDialogs, seconds: float = 60.0) -> None:
+        self._seconds, self.dialogs = seconds, dialogs
         self.window: MainWindow = build_window(application, self.dialogs)
         assert isinstance(self.window.controller, Controller)
         self.controller: Controller = self.window.controller
         self.window.resize(*SIZE)
-        self.dialogs.parent = self.window
+        dialogs.parent = self.window
         self.hand = Hand(self.window, self.settled)
 
     def show(self) -> None:
@@ -146,8 +150,10 @@ class Program:
             QCoreApplication.processEvents()
             time.sleep(0.002)
 
-    def picture(self, name: str) -> Path:
-        return self.camera.take(name, self.window)
+    def picture(self, name: str) -> None:
+        """Of the whole window, where somebody takes pictures."""
+        if isinstance(self.dialogs, PhotographedDialogs):
+            self.dialogs.camera.take(name, self.window)
 
     def open_tab(self, name: str) -> None:
         self.window.right.open(name)

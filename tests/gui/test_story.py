@@ -24,7 +24,7 @@ from medseg_rl_gui.slice_geometry import Point
 from medseg_rl_gui.theme import apply_theme
 from tests.gui.story_cases import StoryCase, sample, sarcoma, spleen
 from tests.gui.story_hand import RIGHT
-from tests.gui.story_program import Camera, Program
+from tests.gui.story_program import Camera, PhotographedDialogs, Program
 
 Start = Callable[[Camera], Program]
 ACCEPTED_NOTICE = Answer("accept", ticked=True)
@@ -36,7 +36,7 @@ def start(qapp: QApplication) -> Iterator[Start]:
     running: list[Program] = []
 
     def begin(camera: Camera) -> Program:
-        running.append(Program(qapp, camera))
+        running.append(Program(qapp, PhotographedDialogs(camera)))
         return running[-1]
 
     yield begin
