@@ -166,9 +166,13 @@ class ViewControl:
         self._desk.show(overlay=replace(self._desk.view.overlay, **changes))  # type: ignore[arg-type]
         self.show_switches()
 
+    def set_opacity(self, opacity: float) -> None:
+        """How opaque labels are, 0 to 1."""
+        self._overlay(opacity=round(min(max(opacity, 0.0), 1.0), 2))
+
     def _opacity(self, step: float) -> None:
-        opacity = round(min(max(self._desk.view.overlay.opacity + step, 0.0), 1.0), 2)
-        self._overlay(opacity=opacity)
+        self.set_opacity(self._desk.view.overlay.opacity + step)
+        opacity = self._desk.view.overlay.opacity
         self._desk.say(tr("Labels {percent} % opaque").format(percent=number(100 * opacity)))
 
     def zoom(self, pointer: SlicePointer, factor: float) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.panels.history import HistoryPanel
+from medseg_rl_gui.panels.labels import LabelsPanel
 from medseg_rl_gui.panels.learn import LearnPanel
 from medseg_rl_gui.panels.quantities import QuantitiesPanel
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 def build_panels(window: MainWindow, controller: Controller) -> None:
     """Builds all panels and puts them where they belong, in the order in which they stand."""
+    window.add_left(tr("Labels"), LabelsPanel(controller), 3)
     window.add_right("learn", tr("Learn"), LearnPanel(controller))
     window.add_right("quantities", tr("Quantities"), QuantitiesPanel(controller))
     window.add_right("history", tr("History"), HistoryPanel(controller))

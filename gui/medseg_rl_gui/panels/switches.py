@@ -1,0 +1,116 @@
+"""More small parts of the panels: switches and icon buttons of actions, buttons with another text, rows of a form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QLabel, QSizePolicy, QToolButton, QWidget
+
+from medseg_rl_gui.action_set import ActionSet
+from medseg_rl_gui.icons import put_icon
+from medseg_rl_gui.panels.parts import ActionButton
+
+ICON = QSize(20, 20)
+
+
+class ActionIcon(QToolButton):
+    """An action of the table as an icon alone; a toggle is shown pressed while it is on."""
+
+    def __init__(self, acts: ActionSet, id_: str) -> None:
+        super().__init__()
+        self._action = acts[id_]
+        self.setAutoRaise(True)
+        self.setIconSize(ICON)
+        self.setCheckable(self._action.isCheckable())
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.clicked.connect(lambda: acts.trigger(id_))
+        self._action.changed.connect(self._follow)
+        self._follow()
+
+    def _follow(self) -> None:
+        action = self._action
+        self.setIcon(action.icon())
+        self.setAccessibleName(action.text())
+        self.setToolTip(action.toolTip())
+        self.setEnabled(action.isEnabled())
+        self.setChecked(action.isChecked())
+
+
+class ActionSwitch(QCheckBox):
+    """A toggle of the table as a box to tick."""
+
+    def __init__(self, acts: ActionSet, id_: str) -> None:
+        super().__init__()
+        self._acts, self._id = acts, id_
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.clicked.connect(lambda: acts.trigger(id_))
+        acts[id_].changed.connect(self._follow)
+        self._follow()
+
+    def _follow(self) -> None:
+        action, keys = self._acts[self._id], self._acts.keys_text(self._id)
+        self.setText(f"{action.text()} ({keys})" if keys else action.text())
+        self.setAccessibleName(action.text())
+        self.setToolTip(action.toolTip())
+        self.setEnabled(action.isEnabled())
+        self.setChecked(action.isChecked())
+
+
+class NamedButton(ActionButton):
+    """A button of an action under another name, where the table's would not be understood; the tooltip has the key."""
+
+    def __init__(self, acts: ActionSet, id_: str, text: str) -> None:
+        self._name = text
+        super().__init__(acts, id_)
+
+    def _follow(self) -> None:
+        super()._follow()
+        self.setText(self._name)
+        self.setAccessibleName(self._name)
+
+
+def icon_button(name: str, text: str, act: Callable[[], object]) -> QToolButton:
+    """A button of its own with an icon alone; its text is told by the tooltip and to screen readers."""
+    made = QToolButton()
+    made.setAutoRaise(True)
+    made.setIconSize(ICON)
+    put_icon(made, name)
+    made.setAccessibleName(text)
+    made.setToolTip(text)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    made.clicked.connect(lambda: act())
+    return made
+
+
+def tick(text: str, act: Callable[[bool], object], *, tip: str = "") -> QCheckBox:
+    """A box to tick of its own; `act` is called when the user changes it, not when it is set."""
+    made = QCheckBox(text)
+    made.setAccessibleName(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    made.clicked.connect(lambda on: act(on))
+    return made
+
+
+class Rows(QWidget):
+    """Names on the left, what is set on the right, in two columns that line up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(8)
+        self._grid.setVerticalSpacing(4)
+        self._grid.setColumnStretch(1, 1)
+
+    def add(self, text: str, *widgets: QWidget) -> None:
+        """One row; the last widget takes the room that is left."""
+        row = self._grid.rowCount()
+        label = QLabel(text)
+        label.setBuddy(widgets[0])
+        self._grid.addWidget(label, row, 0)
+        for column, widget in enumerate(widgets, start=1):
+            last = column == len(widgets)
+            self._grid.addWidget(widget, row, column, 1, 4 - column if last else 1)
