@@ -75,7 +75,7 @@ def main() -> int:
     options = _options()
     if options.rows:
         return _measure_here(options)
-    before = _state()
+    before = state()
     platforms = [options.platform] if options.platform else ["offscreen", *(["xcb"] if shutil.which("Xvfb") else [])]
     found = {name: _measured(name, options) for name in platforms}
     text = table(found, before, options.repetitions)
@@ -331,7 +331,9 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def _state() -> str:
+def state() -> str:
+    """The commit that is measured."""
+
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
@@ -350,7 +352,7 @@ def write_part(text: str, begin: str, end: str) -> None:
 EMPTY = f"""# The window: speed and memory
 
 Written by `python -m benchmarks.gui_speed` and `python -m benchmarks.gui_memory`; nothing between the marks is typed.
-Everything goes through the real window: an event of mouse or keyboard, the engine, the worker, until pixels are painted.
+Everything goes through the real window: an event of mouse or keyboard, the engine, the worker, until it is painted.
 The volume has 512 x 512 x 300 voxels (int16), the model is the shipped one. The xcb columns ran on Xvfb.
 
 ## Speed

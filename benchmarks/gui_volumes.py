@@ -1,6 +1,6 @@
 """The volumes that the window is measured on: a body of 512 x 512 x 300 voxels with organs, as files.
 
-Deterministic, and nobody's. What it looks like matters little; size, noise (for compression) and the shape of organs do.
+Deterministic, and nobody's: what matters is size, noise (for compression) and the shape of organs.
 """
 
 from __future__ import annotations
