@@ -14,12 +14,13 @@ from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QListView, QVBoxLa
 from medseg_rl.history import UndoEntry, UndoStack
 from medseg_rl_gui.i18n import number, tr, whole
 from medseg_rl_gui.icons import icon
-from medseg_rl_gui.panels.parts import ActionButton, Note, words
+from medseg_rl_gui.panels.parts import ActionButton, Note, WrappedRows, words
 
 if TYPE_CHECKING:
     from medseg_rl_gui.controller import Controller
 
 MEGABYTE = 2**20
+PICTURE = 36  # room for the sign of the present state
 NOWHERE = QModelIndex()
 
 
@@ -92,8 +93,11 @@ class HistoryPanel(QWidget):
         self.list.setAccessibleName(tr("What was done, oldest first"))
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.list.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.list.setUniformItemSizes(True)
-        self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.list.setWordWrap(True)
+        self.list.setResizeMode(QListView.ResizeMode.Adjust)
+        self.list.setItemDelegate(WrappedRows(self.list, lambda _: self.list.viewport().width() - PICTURE))
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.list.setMinimumHeight(200)
         self.list.clicked.connect(self._go_to)
         self.list.activated.connect(self._go_to)

@@ -30,10 +30,11 @@ class BlindSection(Section):
         self.compare = button(tr("Compare"), self._compare)
         self.tiles, self.result = Tiles(), Note("information")
         self.answers = [
-            button(tr("Left is better"), lambda: self._blind.answer("first")),
-            button(tr("Draw"), lambda: self._blind.answer("draw")),
-            button(tr("Right is better"), lambda: self._blind.answer("second")),
+            button(tr("Left"), lambda: self._blind.answer("first"), tip=tr("The left one is better")),
+            button(tr("Draw"), lambda: self._blind.answer("draw"), tip=tr("Both are as good")),
+            button(tr("Right"), lambda: self._blind.answer("second"), tip=tr("The right one is better")),
         ]
+        self.question = words(tr("Which one is better?"))
         self._lay_out()
         self._connect()
         self._list()
@@ -53,6 +54,7 @@ class BlindSection(Section):
         for widget in (self.reason, self.tiles):
             self.column.addWidget(widget)
         self.row = ButtonGrid(self.answers, columns=3)
+        self.column.addWidget(self.question)
         self.column.addWidget(self.row)
         self.column.addWidget(self.result)
 
@@ -111,6 +113,7 @@ class BlindSection(Section):
         plane = self._desk.window.views.active_view.plane
         self.tiles.show_all(self._blind.shown, [Caption(tr("Left")), Caption(tr("Right"))], plane)
         self.tiles.show_view(self._desk.view, plane)
+        self.question.show()
         self.row.show()
 
     def _answered(self, answered: Answered) -> None:
@@ -119,4 +122,5 @@ class BlindSection(Section):
 
     def _close(self) -> None:
         self.tiles.show_all((), (), "axial")
+        self.question.hide()
         self.row.hide()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QColor, QPalette, QResizeEvent, QWheelEvent
+from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QPalette, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import (
+    QAbstractItemView,
     QComboBox,
     QDoubleSpinBox,
     QFrame,
@@ -14,6 +15,8 @@ from PySide6.QtWidgets import (
     QLabel,
     QLayout,
     QPushButton,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QVBoxLayout,
     QWidget,
 )
@@ -21,6 +24,8 @@ from PySide6.QtWidgets import (
 from medseg_rl_gui.action_set import ActionSet
 from medseg_rl_gui.icons import put_icon
 from medseg_rl_gui.theme import TONES, current_theme
+
+Index = QModelIndex | QPersistentModelIndex
 
 
 class Section(QFrame):
@@ -191,3 +196,21 @@ def grey(widget: QWidget, reason: str, usual: str = "") -> None:
     widget.setEnabled(not reason)
     widget.setToolTip(reason or usual)
     widget.setAccessibleDescription(reason or usual)
+
+
+class WrappedRows(QStyledItemDelegate):
+    """Rows of a list or tree whose words go on in another line instead of being cut. `width`: room for a row's text."""
+
+    def __init__(self, view: QAbstractItemView, width: Callable[[Index], int]) -> None:
+        super().__init__(view)
+        self._width = width
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802
+        hint = super().sizeHint(option, index)
+        if index.column() == 0:
+            own = index.data(Qt.ItemDataRole.FontRole)
+            metrics = QFontMetrics(own) if isinstance(own, QFont) else option.fontMetrics
+            room = QRect(0, 0, max(self._width(index), 40), 4000)
+            words_ = metrics.boundingRect(room, Qt.TextFlag.TextWordWrap, str(index.data() or ""))
+            hint = QSize(min(hint.width(), room.width()), max(metrics.height(), words_.height()) + 2)
+        return hint

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QBrush, QColor, QIcon, QPainter, QPixmap
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem
 
 from medseg_rl.quantities import LabelQuantities, Quantity, QuantityReport
 from medseg_rl_gui.i18n import number, tr, whole
+from medseg_rl_gui.panels.parts import Index, WrappedRows
 
 DIGITS = 4
+ROWS = 15  # in sight at least
 VALUE = Qt.ItemDataRole.UserRole
 QUANTITY = Qt.ItemDataRole.UserRole + 1
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
@@ -60,15 +62,24 @@ class QuantityTable(QTreeWidget):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setAlternatingRowColors(True)
         self.setIndentation(12)
-        self.setUniformRowHeights(True)
-        self.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.setWordWrap(True)
+        self.setItemDelegate(WrappedRows(self, self._room))
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.setMinimumHeight(240)
         header = self.header()
         header.setStretchLastSection(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        header.sectionResized.connect(lambda *_: self.scheduleDelayedItemsLayout())
         self.currentItemChanged.connect(lambda *_: self.chosen.emit())
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        return QSize(super().minimumSizeHint().width(), ROWS * (self.fontMetrics().height() + 2))
+
+    def _room(self, index: Index) -> int:
+        deep = 2 if index.parent().isValid() else 1
+        picture = 0 if deep == 2 else 20
+        return self.columnWidth(0) - deep * self.indentation() - picture - 8
 
     # --- what is chosen -----------------------------------------------------------------------------------------------
 
