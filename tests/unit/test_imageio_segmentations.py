@@ -138,7 +138,8 @@ def test_a_damaged_table_beside_a_mask_is_a_warning(tmp_path):
     (tmp_path / "a.labels.json").write_text("{")
     found = read_segmentation(tmp_path / "a.nii.gz")
     assert found.labels[7].name == "Label 7"
-    assert "a.labels.json" in found.warnings[-1]
+    assert "the label table beside the mask is left out: it is no label table" in found.warnings[-1]
+    assert str(tmp_path) not in found.warnings[-1]
 
 
 def test_a_table_that_is_given_goes_before_the_others(tmp_path):
