@@ -21,10 +21,10 @@ from medseg_rl.recipes.recipe import Result, Work
 from medseg_rl.recipes.report import Curve, Report, Row, interval, write_report
 
 NOTES = (
-    "Scenes are drawn by code: 1 to 4 shapes of three kinds and six colours, 32 x 32 pixels; six in ten scenes are pale.",
+    "Scenes are drawn by code: 1 to 4 shapes, three kinds, six colours, 32 x 32 pixels; six in ten scenes are pale.",
     "Figures are of greedy answers to test scenes that were never trained on. The guard is not rewarded.",
     "Colourfulness rewards vivid answers, true or not, as in the published experiment: the guard says what it costs.",
-    "surplus: detections beyond the matched ones; reward (matches - 0.3 surplus) / shapes, averaged over IoU .5 to .95.",
+    "surplus: detections beyond those matched; reward (matches - 0.3 surplus) / shapes, averaged over IoU .5 to .95.",
     "variance: of the gradient of one update at the MLE model, two samples a scene, summed over parameters, relative "
     "to that without a baseline; sample uses one of the two samples alone.",
     "holds: tuned beats MLE continued for equally many updates on the rewarded metric, the mean over seeds.",
