@@ -20,6 +20,7 @@ from medseg_rl.cli import (
     gui,
     info,
     labels,
+    league,
     quantities,
     recipe,
     replay,
@@ -36,7 +37,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (segment, info, quantities, convert, labels, train, evaluate, recipe, feedback, replay, gui, demo, doctor)
+COMMANDS = (
+    segment,
+    info,
+    quantities,
+    convert,
+    labels,
+    train,
+    evaluate,
+    recipe,
+    league,
+    feedback,
+    replay,
+    gui,
+    demo,
+    doctor,
+)
 for module in COMMANDS:
     module.add_to(app)
 

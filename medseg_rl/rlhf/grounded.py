@@ -34,8 +34,8 @@ class Examples(NamedTuple):
         return Examples({name: tensor[index] for name, tensor in self.inputs.items()}, self.mask[index])
 
     @property
-    def count(self) -> int:
-        """How many episodes."""
+    def episodes(self) -> int:
+        """How many."""
         return int(self.mask.shape[0])
 
 
@@ -63,7 +63,7 @@ class WinQueue:
     @property
     def count(self) -> int:
         """How many there are, at most `capacity`."""
-        return 0 if self._kept is None else self._kept.count
+        return 0 if self._kept is None else self._kept.episodes
 
     def add(self, examples: Examples, won: Tensor) -> None:
         """Keep those with `won` (batch,); the oldest leave."""
@@ -74,7 +74,7 @@ class WinQueue:
                 {name: torch.cat([old.inputs[name], tensor]) for name, tensor in new.inputs.items()},
                 torch.cat([old.mask, new.mask]),
             )
-        self._kept = new.rows(torch.arange(max(0, new.count - self.capacity), new.count))
+        self._kept = new.rows(torch.arange(max(0, new.episodes - self.capacity), new.episodes))
 
     def sample(self, count: int, *, generator: torch.Generator) -> Examples:
         """With replacement, so that a queue that is not yet full serves too. Raises ValueError for an empty one."""
@@ -93,7 +93,7 @@ class WinQueue:
 
 def mixed(data: Examples, wins: WinQueue, *, count: int, bc_ratio: float, generator: torch.Generator) -> Examples:
     """`count` episodes of D, and `bc_ratio` times as many of D_k; of D alone while nothing was won."""
-    from_data = data.rows(torch.randint(data.count, (count,), generator=generator))
+    from_data = data.rows(torch.randint(data.episodes, (count,), generator=generator))
     extra = round(count * bc_ratio)
     if not wins.count or not extra:
         return from_data
@@ -201,7 +201,7 @@ class GroundedTrainer:
         return mixed(self.data, self.wins, count=self.batch, bc_ratio=self.config.bc_ratio, generator=self.generator)
 
     def _pretraining(self, count: int) -> Sequence[tuple[Tensor, float]]:
-        index = torch.randint(self.data.count, (count,), generator=self.generator)
+        index = torch.randint(self.data.episodes, (count,), generator=self.generator)
         return [(negative_log_likelihood(self.ppo.policy, self.data.rows(index)), 1.0)]
 
     def _check_na(self, rollout: Rollout) -> None:

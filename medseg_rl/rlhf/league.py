@@ -92,7 +92,7 @@ def games_of(records: Iterable[Record], *, draw_margin: float) -> list[GameResul
         score = SCORES[record.result]
         if record.score_first is not None and record.score_second is not None:
             gap = record.score_first - record.score_second
-            score = 0.5 if abs(gap) <= draw_margin else float(gap > 0)
+            score = 0.5 if abs(gap) <= draw_margin + 1e-9 else float(gap > 0)
         found.append(GameResult(record.first, record.second, score, record.case_id))
     return found
 

@@ -1,4 +1,4 @@
-"""Who commands, who obeys by a script, and the scripted opponent. Learns nothing; chance comes from the given generator.
+"""Who commands, who obeys by a script, and the scripted opponent. Learns nothing; chance comes from a given generator.
 
 A command holds for `COMMAND_TICKS`. The commanders see the whole state, the opponent's kind among it where it says so.
 """
@@ -120,7 +120,8 @@ def premise_fails(games: Games, side: int, commands: Ints) -> Bools:
     """Commands that ask for what cannot be: to attack or defend without a fighter, to build without means or room."""
     permitted = games.permitted(side)
     no_army = ((commands == ATTACK) | (commands == DEFEND)) & ~permitted[:, EVERYONE]
-    return no_army | ((commands >= 1) & (commands <= 3) & ~permitted[:, BASE])
+    fails: Bools = no_army | ((commands >= 1) & (commands <= 3) & ~permitted[:, BASE])
+    return fails
 
 
 def rush(games: Games, side: int, minds: Minds) -> Orders:
@@ -147,7 +148,8 @@ def _done_already(games: Games, side: int, commands: Ints) -> Bools:
     at_work = (games.worker_target[:, side] == games.mines[side]).all(-1)
     found: Bools = (commands == ATTACK) & sent(games.bases[1 - side])
     found |= (commands == DEFEND) & sent(games.bases[side])
-    return found | ((commands == MINE) & at_work)
+    found |= (commands == MINE) & at_work
+    return found
 
 
 def _arbitrary(games: Games, side: int, rng: np.random.Generator) -> Orders:

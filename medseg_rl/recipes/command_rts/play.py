@@ -29,8 +29,9 @@ from medseg_rl.rlhf.rollout import Rollout
 class Episodes(NamedTuple):
     """`inputs`: features, command, permitted, select, kind, cell, each (games, ticks, ...). `mask`: ticks played.
 
-    `score`: 1 won, 0 lost, 0.5 neither. `reward`: mean of that and of how much more of the own base is left than of the
-    other, -1..1 brought to 0..1: a player that never wins yet learns to lose later. `false_premise`: the command asked for what could not be done.
+    `score`: 1 won, 0 lost, 0.5 neither. `reward`: mean of that and of how much more of the own base is left than of
+    the other, -1..1 brought to 0..1: a player that never wins yet learns to lose later. `false_premise`: the command
+    asked for what could not be done.
     """
 
     inputs: Mapping[str, Tensor]
@@ -49,7 +50,7 @@ class _Book:
     """Collects tick by tick."""
 
     def __init__(self) -> None:
-        self.ticks: list[dict[str, np.ndarray]] = []  # type: ignore[type-arg]
+        self.ticks: list[dict[str, np.ndarray]] = []
 
     def add(self, seen: Seen, commands: Ints, orders: Orders, running: Bools, failing: Bools) -> None:
         self.ticks.append(
@@ -65,7 +66,7 @@ class _Book:
             }
         )
 
-    def _stacked(self, name: str, horizon: int) -> np.ndarray:  # type: ignore[type-arg]
+    def _stacked(self, name: str, horizon: int) -> np.ndarray:
         """(games, horizon, ...), zero after the last tick."""
         found = np.zeros((len(self.ticks[0][name]), horizon, *self.ticks[0][name].shape[1:]), self.ticks[0][name].dtype)
         for number, tick in enumerate(self.ticks):

@@ -48,8 +48,8 @@ class Player(nn.Module):
         seen = torch.relu(self.see(features) + self.command(command))
         thought = torch.relu(self.think(seen))
         select = self.select(thought).masked_fill(~permitted, -1e9)
-        heads = [functional.log_softmax(x, -1) for x in (select, self.kind(thought), self.cell(thought))]
-        return Choices(*heads, self.value(thought)[..., 0])
+        select, kind, cell = (functional.log_softmax(x, -1) for x in (select, self.kind(thought), self.cell(thought)))
+        return Choices(select, kind, cell, self.value(thought)[..., 0])
 
     def evaluate(self, inputs: Mapping[str, Tensor]) -> Evaluation:
         """Of orders that were given: (batch, time) each."""

@@ -90,7 +90,7 @@ def clone(settings: Settings, seed: int, work: Work) -> Result:
     generator = torch.Generator().manual_seed(seed)
     best, weights, curve = float("inf"), player.state_dict(), []
     for update in range(1, settings.bc_updates + 1):
-        trainer.step(data.rows(torch.randint(data.count, (32,), generator=generator)))
+        trainer.step(data.rows(torch.randint(data.episodes, (32,), generator=generator)))
         if update % max(1, settings.bc_updates // 30) == 0:
             work.stop_if_cancelled()
             work.report(f"cloning, seed {seed}", update, settings.bc_updates)
@@ -232,7 +232,7 @@ class _Critic:
     def learn(self, rollout: Rollout) -> None:
         """Four steps, as many demonstrations as games of the policy."""
         for _ in range(4):
-            index = torch.randint(self.data.count, (len(rollout),), generator=self.generator)
+            index = torch.randint(self.data.episodes, (len(rollout),), generator=self.generator)
             real = self.data.rows(index)
             found = [self.network(self._seen(x.inputs))[..., 0][x.mask] for x in (real, rollout)]
             losses = [functional.softplus(-found[0]).mean(), functional.softplus(found[1]).mean()]
