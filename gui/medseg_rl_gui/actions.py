@@ -184,6 +184,15 @@ _EDIT = (
         needs=("clicks",),
     ),
     Action(
+        "click.delete",
+        mark("Delete selected click"),
+        mark("Take the click that is selected in the list out of it"),
+        "edit",
+        _keys("Del"),
+        needs=("clicks",),
+        icon="delete",
+    ),
+    Action(
         "click.at_crosshair",
         mark("Click at crosshair"),
         mark("Place a click of the chosen sign where the crosshair stands"),

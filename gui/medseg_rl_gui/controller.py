@@ -144,7 +144,8 @@ class Controller(QObject):
             "edit.islands": editing.keep_largest,
             "proposal.accept": refining.accept,
             "proposal.discard": refining.discard,
-            "click.delete_last": self._delete_click,
+            "click.delete": self._delete_click,
+            "click.delete_last": refining.delete_last,
             "label.previous": lambda: editing.step_label(-1),
             "label.next": lambda: editing.step_label(1),
             "label.new": editing.add_label,
@@ -163,13 +164,11 @@ class Controller(QObject):
             self.editing.undo()
 
     def _delete_click(self) -> None:
-        """The one that is selected in the list, else the newest."""
+        """The one that is selected in the list."""
         case = self.desk.case
         if case is not None and case.selected_click is not None:
             number, case.selected_click = case.selected_click, None
             self.refining.delete_click(number)
-        elif case is not None:
-            self.refining.delete_last()
 
     def select_click(self, number: int | None) -> None:
         """Shows which click of the list is meant, and goes there."""
@@ -178,6 +177,7 @@ class Controller(QObject):
             return
         case.selected_click = number
         self.desk.show(clicks=case.click_marks())
+        self.desk.say_there()
         if number is not None and number < len(case.session.world_clicks):
             self.desk.go_to(case.session.world_clicks[number].point_mm)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 NOT_SAFE = "not-safe"
 REFINING, EDITING, ASKING = "refining", "editing", "asking"  # of `Desk.jobs`
 CHANGING = (
+    "click.delete",
     "click.delete_last",
     "click.at_crosshair",
     "edit.fill_holes",
@@ -175,6 +176,8 @@ class Desk(QObject):
             acts.set_reason(id_, said)
         if case is not None and not said:
             acts.set_reason("model.start", self.models.why_no_start(case.session.image))
+        if case is not None and not said and case.selected_click is None:
+            acts.set_reason("click.delete", tr("Select a click in the list first"))
         undo = () if case is None else case.session.history.undo_names[:1]
         redo = () if case is None else case.session.history.redo_names[:1]
         acts.rename("edit.undo", tr("Undo: {name}").format(name=undo[0]) if undo else "")

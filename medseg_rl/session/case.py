@@ -154,6 +154,13 @@ class Case:
         return tuple(self._in_file(click) for click in self._work(self.active_label).clicks)
 
     @property
+    def clicks_by_label(self) -> dict[int, tuple[Click, ...]]:
+        """Clicks of every label that has some, by value; each as `clicks`."""
+        works = ((value, self._ledger.works.get(value)) for value in self.labels.values)
+        found = {value: tuple(self._in_file(click) for click in work.clicks) for value, work in works if work}
+        return {value: clicks for value, clicks in found.items() if clicks}
+
+    @property
     def world_clicks(self) -> tuple[WorldClick, ...]:
         """The same clicks in RAS+ millimetres."""
         return tuple(WorldClick(as_point(self.image.index_to_world(c.index)), c.label) for c in self.clicks)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medseg_rl_gui.i18n import tr
+from medseg_rl_gui.panels.clicks import ClicksPanel
 from medseg_rl_gui.panels.history import HistoryPanel
 from medseg_rl_gui.panels.labels import LabelsPanel
 from medseg_rl_gui.panels.learn import LearnPanel
+from medseg_rl_gui.panels.proposal_bar import ProposalBar
 from medseg_rl_gui.panels.quantities import QuantitiesPanel
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 def build_panels(window: MainWindow, controller: Controller) -> None:
     """Builds all panels and puts them where they belong, in the order in which they stand."""
     window.add_left(tr("Labels"), LabelsPanel(controller), 3)
+    window.add_left(tr("Clicks"), ClicksPanel(controller), 3)
+    window.set_proposal_bar(ProposalBar(controller))
     window.add_right("learn", tr("Learn"), LearnPanel(controller))
     window.add_right("quantities", tr("Quantities"), QuantitiesPanel(controller))
     window.add_right("history", tr("History"), HistoryPanel(controller))

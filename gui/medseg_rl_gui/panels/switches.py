@@ -58,15 +58,16 @@ class ActionSwitch(QCheckBox):
 
 
 class NamedButton(ActionButton):
-    """A button of an action under another name, where the table's would not be understood; the tooltip has the key."""
+    """A button of an action under another, shorter name; `key`: whether its key stands behind it."""
 
-    def __init__(self, acts: ActionSet, id_: str, text: str) -> None:
-        self._name = text
+    def __init__(self, acts: ActionSet, id_: str, text: str, *, key: bool = False) -> None:
+        self._name, self._has_key = text, key
         super().__init__(acts, id_)
 
     def _follow(self) -> None:
         super()._follow()
-        self.setText(self._name)
+        keys = self._acts.keys_text(self._id) if self._has_key else ""
+        self.setText(f"{self._name} ({keys})" if keys else self._name)
         self.setAccessibleName(self._name)
 
 

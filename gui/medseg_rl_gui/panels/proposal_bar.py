@@ -1,0 +1,97 @@
+"""The bar below the views: what the open proposal comes to, accept, discard; and why it has to be decided now.
+
+It stands there without a proposal too, so that the views do not jump under the pointer when one comes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QEvent, QSize
+from PySide6.QtGui import QColor, QGuiApplication, QPalette
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy
+
+from medseg_rl_gui.counts import ProposalCounts
+from medseg_rl_gui.i18n import tr
+from medseg_rl_gui.panels.switches import NamedButton
+from medseg_rl_gui.theme import TONES, current_theme
+
+if TYPE_CHECKING:
+    from medseg_rl_gui.controller import Controller
+
+
+class Said(QLabel):
+    """Words in one or two lines; where the bar is too narrow they end in dots, and the tooltip has all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def say(self, text: str) -> None:
+        """Other words."""
+        self.setText(text)
+        self.setToolTip(text)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        return QSize(200, 2 * self.fontMetrics().lineSpacing())
+
+
+class ProposalBar(QFrame):
+    """`counts`: what is shown, None for no proposal."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__()
+        self._desk = controller.desk
+        self.counts: ProposalCounts | None = None
+        acts = controller.window.acts
+        self.accept = NamedButton(acts, "proposal.accept", tr("Accept"), key=True)
+        self.discard = NamedButton(acts, "proposal.discard", tr("Discard"), key=True)
+        self.said = Said()
+        self.setAutoFillBackground(True)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(8, 2, 6, 2)
+        row.setSpacing(6)
+        row.addWidget(self.said, 1)
+        row.addWidget(self.accept)
+        row.addWidget(self.discard)
+        self._desk.counts_changed.connect(self._count)
+        self._desk.question_changed.connect(lambda _: self._show())
+        self._show()
+
+    def _count(self, counts: ProposalCounts | None) -> None:
+        self.counts = counts
+        self._show()
+
+    def _show(self) -> None:
+        self.said.say(" ".join(part for part in (self._desk.question, self._counted()) if part))
+        self._dress()
+
+    def _counted(self) -> str:
+        counts, case = self.counts, self._desk.case
+        if counts is None or case is None or counts.label not in case.session.labels:
+            return "" if self._desk.question else tr("No open proposal")
+        name = case.session.labels[counts.label].name
+        text = tr("Refining {name}: {counts}") if counts.is_running else tr("Proposal for {name}: {counts}")
+        return text.format(name=name, counts=counts.text)
+
+    def _dress(self) -> None:
+        """A question stands on the ground of a warning, a proposal on that of a notice."""
+        usual = QGuiApplication.palette()
+        colours = QPalette(usual)
+        tone = "warning" if self._desk.question else "information" if self.counts is not None else ""
+        if tone:
+            ground, ink = TONES[current_theme()][tone]
+            colours.setColor(QPalette.ColorRole.Window, QColor(ground))
+            colours.setColor(QPalette.ColorRole.WindowText, QColor(ink))
+        else:
+            colours.setColor(QPalette.ColorRole.WindowText, usual.color(QPalette.ColorRole.PlaceholderText))
+        self.said.setPalette(colours)
+        own = QPalette(self.palette())
+        own.setColor(QPalette.ColorRole.Window, colours.color(QPalette.ColorRole.Window))
+        self.setPalette(own)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ApplicationPaletteChange and hasattr(self, "said"):
+            self._dress()
