@@ -17,7 +17,6 @@ from medseg_rl.errors import MedSegError
 from medseg_rl.labels import Colour
 from medseg_rl.session import EditDelta, EditReport, Overwrite, SegmentationSession, StaleDeltaError
 from medseg_rl.session.editing_actions import EditJob
-from medseg_rl.volume import Box
 from medseg_rl_gui.desk import EDITING, Desk
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.refining import Refining
@@ -176,18 +175,17 @@ class Editing:
 
     def _go_on(self, done: int, session: SegmentationSession, version: int) -> None:
         case, until = self._desk.case, time.monotonic() + A_GO_SECONDS
-        if case is None or case.session is not session or session.version != version:
+        if case is None or case.session is not session:
             return
-        box: Box | None = None
-        while len(session.history.done) != done:
+        while len(session.history.done) != done and session.version == version:
             change = session.undo() if len(session.history.done) > done else session.redo()
             if change is None:
                 break
-            box = change.box if box is None or change.box is None else box.union(change.box)
+            version = session.version
             if time.monotonic() > until:
-                QTimer.singleShot(0, self._desk, partial(self._go_on, done, session, session.version))
-                break
-        self._desk.refresh(box)
+                QTimer.singleShot(0, self._desk, partial(self._go_on, done, session, version))
+                return
+        self._desk.refresh()
 
     # --- labels -------------------------------------------------------------------------------------------------------
 

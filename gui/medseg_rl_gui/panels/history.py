@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QAbstractListModel, QEvent, QModelIndex, QPersistentModelIndex, Qt
-from PySide6.QtGui import QFont, QGuiApplication
-from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QListView, QVBoxLayout, QWidget
+from PySide6.QtGui import QFont, QGuiApplication, QShowEvent
+from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QTreeView, QVBoxLayout, QWidget
 
 from medseg_rl.history import UndoEntry, UndoStack
 from medseg_rl_gui.i18n import number, tr, whole
@@ -88,16 +88,16 @@ class HistoryPanel(QWidget):
         self.redo = ActionButton(acts, "edit.redo", icon_only=True)
         self.dropped = Note("warning")
         self.memory = words(faint=True)
-        self.rows, self.list = HistoryRows(), QListView()
+        self.rows, self.list = HistoryRows(), QTreeView()
         self.list.setModel(self.rows)
         self.list.setAccessibleName(tr("What was done, oldest first"))
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.list.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.list.setWordWrap(True)
-        self.list.setResizeMode(QListView.ResizeMode.Adjust)
+        self.list.setHeaderHidden(True)
+        self.list.setRootIsDecorated(False)
         self.list.setItemDelegate(WrappedRows(self.list, lambda _: self.list.viewport().width() - PICTURE))
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.list.setMinimumHeight(200)
         self.list.clicked.connect(self._go_to)
         self.list.activated.connect(self._go_to)
@@ -119,8 +119,14 @@ class HistoryPanel(QWidget):
         column.addWidget(self.list, 1)
         column.addWidget(self.memory)
 
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        super().showEvent(event)
+        self._show()
+
     def _show(self) -> None:
         case = self._desk.case
+        if case is not None and not self.isVisible():
+            return  # when it is to be seen
         history = None if case is None else case.session.history
         self.rows.show(history)
         if history is not None:
