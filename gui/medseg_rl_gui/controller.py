@@ -26,6 +26,7 @@ from medseg_rl_gui.learning.learning import Learning
 from medseg_rl_gui.measuring import Measuring
 from medseg_rl_gui.models import Models
 from medseg_rl_gui.opening.file_actions import FileActions
+from medseg_rl_gui.opening.memory import give_back
 from medseg_rl_gui.opening.starting import CaseStarter, OpenedCase
 from medseg_rl_gui.opening.waiting import OnWorker, Waiting
 from medseg_rl_gui.pointing import Pointing
@@ -238,6 +239,7 @@ class Controller(QObject):
         self.desk.take(None)
         case.close(discard=answer == "discard")
         self.window.banners.put_away(NOT_SAFE)
+        QTimer.singleShot(0, self, give_back)  # once nothing here refers to the case any more
         return True
 
     def stop_quietly(self) -> None:

@@ -177,18 +177,26 @@ class Worker(QObject):
             return self._running
 
     def _work(self) -> None:
-        while (task := self._next()) is not None:
-            ending: Callable[[], object] | None = None
-            if task.what:
-                self.deliver(lambda task=task: self.busy_changed.emit(task))  # type: ignore[misc]
-            try:
-                ending = self._ending(task)
-            finally:
-                self._cleared(task, again=ending is None)
-            if task.what:
-                self.deliver(lambda: self.busy_changed.emit(None))
-            if ending is not None:
-                self.deliver(ending)
+        while self._work_once():
+            pass
+
+    def _work_once(self) -> bool:
+        """One task; False when there is to be none any more. Whoever waits for the next holds nothing of the last."""
+        task = self._next()
+        if task is None:
+            return False
+        ending: Callable[[], object] | None = None
+        if task.what:
+            self.deliver(lambda: self.busy_changed.emit(task))
+        try:
+            ending = self._ending(task)
+        finally:
+            self._cleared(task, again=ending is None)
+        if task.what:
+            self.deliver(lambda: self.busy_changed.emit(None))
+        if ending is not None:
+            self.deliver(ending)
+        return True
 
     def _ending(self, task: Task) -> Callable[[], object] | None:
         """Does the work, and says what is to be called on the main thread; None where it is to run again."""
