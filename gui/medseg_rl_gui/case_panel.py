@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QColor, QPalette
+from PySide6.QtGui import QColor, QPalette, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
 from medseg_rl_gui.i18n import mark, tr
@@ -64,6 +64,12 @@ class CasePanel(QWidget):
         self.lines.clear()
         self.sign.clear()
         self.words.hide()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        super().resizeEvent(event)
+        grid = self.layout()
+        if grid is not None:
+            self.setMinimumHeight(max(0, grid.heightForWidth(self.width())))  # else a splitter cuts the lines that break
 
     def dress(self) -> None:
         """Takes the colours of the theme in force."""

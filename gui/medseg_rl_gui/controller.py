@@ -33,6 +33,7 @@ from medseg_rl_gui.pointing import Pointing
 from medseg_rl_gui.preferences import Preferences
 from medseg_rl_gui.refining import Refining
 from medseg_rl_gui.slice_geometry import Convention
+from medseg_rl_gui.starting import Starting
 from medseg_rl_gui.surface_view import SurfaceView, make_on
 from medseg_rl_gui.view_control import ViewControl
 from medseg_rl_gui.view_model import Window
@@ -73,6 +74,7 @@ class Controller(QObject):
         self.pointing = Pointing(self.desk, self.refining, self.editing, self.views)
         self.files = self._file_actions(waiting or OnWorker(self.worker.submit_saving, window), root)
         self.measuring = Measuring(self.desk, self.files.opening.masks)
+        self.starting = Starting(self.desk, self.refining, self.files.opening.masks)
         self._tick = QTimer(self)
         self._tick.setObjectName("autosave")
         self._tick.setInterval(TICK_MS)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
+
 from medseg_rl.editing import Operation
 from medseg_rl.errors import EditError, MedSegError
 from medseg_rl.hints.click_files import WorldClick
@@ -116,6 +119,10 @@ class Refining:
             running.append(self._task)
         return True
 
+    def start_from(self, load: Callable[[], npt.NDArray[np.bool_]], name: str) -> bool:
+        """A proposal from the mask that `load` gives on the worker, file order; takes no model. `name`: its entry."""
+        return self._begin(Start(load, name), name)
+
     def warm_up(self) -> None:
         """Loads the model while the user still looks for where to click."""
         session = self._desk.session
@@ -124,10 +131,10 @@ class Refining:
 
     # --- a turn -------------------------------------------------------------------------------------------------------
 
-    def _may_begin(self) -> bool:
+    def _may_begin(self, *, takes_model: bool = True) -> bool:
         reason = self._desk.why_not()
         session = None if self._desk.case is None else self._desk.session
-        if not reason and session is not None and self._desk.models.fitting(session.image) is None:
+        if not reason and takes_model and session is not None and self._desk.models.fitting(session.image) is None:
             reason = tr("There is no model on this computer; paint by hand, or install a model")
         if not reason and EDITING in self._desk.jobs:
             reason = tr("An edit is at work; wait until it is done, or stop it")
@@ -136,7 +143,7 @@ class Refining:
         return not reason
 
     def _prepared(self, action: Action) -> Job | None:
-        if not self._may_begin():
+        if not self._may_begin(takes_model=not isinstance(action, Start)):
             return None
         session = self._desk.session
         proposal = session.proposal

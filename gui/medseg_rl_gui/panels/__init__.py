@@ -11,6 +11,7 @@ from medseg_rl_gui.panels.labels import LabelsPanel
 from medseg_rl_gui.panels.learn import LearnPanel
 from medseg_rl_gui.panels.proposal_bar import ProposalBar
 from medseg_rl_gui.panels.quantities import QuantitiesPanel
+from medseg_rl_gui.panels.refine import RefinePanel
 
 if TYPE_CHECKING:
     from medseg_rl_gui.controller import Controller
@@ -22,6 +23,7 @@ def build_panels(window: MainWindow, controller: Controller) -> None:
     window.add_left(tr("Labels"), LabelsPanel(controller), 3)
     window.add_left(tr("Clicks"), ClicksPanel(controller), 3)
     window.set_proposal_bar(ProposalBar(controller))
+    window.add_right("refine", tr("Refine"), RefinePanel(controller))
     window.add_right("learn", tr("Learn"), LearnPanel(controller))
     window.add_right("quantities", tr("Quantities"), QuantitiesPanel(controller))
     window.add_right("history", tr("History"), HistoryPanel(controller))

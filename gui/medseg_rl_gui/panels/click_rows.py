@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt
-from PySide6.QtGui import QFontMetrics, QGuiApplication, QIcon, QPainter, QPalette
-from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtGui import QFontMetrics, QGuiApplication, QIcon, QPainter, QPaintEvent, QPalette
+from PySide6.QtWidgets import QApplication, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from medseg_rl_gui.i18n import tr, whole
 from medseg_rl_gui.icons import icon
@@ -93,6 +93,20 @@ class ClickRows(QAbstractListModel):
             case _ if role == ROW:
                 return row
         return None
+
+
+class ClickList(QListView):
+    """Says what to do while there is no click."""
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        super().paintEvent(event)
+        if self.model().rowCount() == 0:
+            painter = QPainter(self.viewport())
+            painter.setPen(self.palette().placeholderText().color())
+            area = self.viewport().rect().adjusted(6, 4, -6, -4)
+            wraps = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignTop
+            painter.drawText(area, wraps, tr("No click yet. Take Point and click inside the target."))
+            painter.end()
 
 
 class ClickDelegate(QStyledItemDelegate):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QModelIndex, Qt
-from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QListView, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl_gui.i18n import tr
-from medseg_rl_gui.panels.click_rows import ClickDelegate, ClickRow, ClickRows
-from medseg_rl_gui.panels.parts import Note, button, grey, words
+from medseg_rl_gui.panels.click_rows import ClickDelegate, ClickList, ClickRow, ClickRows
+from medseg_rl_gui.panels.parts import Note, button, grey
 from medseg_rl_gui.panels.switches import ActionIcon, NamedButton
 
 if TYPE_CHECKING:
@@ -24,18 +24,18 @@ class ClicksPanel(QWidget):
         super().__init__()
         self._controller, self._desk = controller, controller.desk
         acts = controller.window.acts
-        self.rows, self.list = ClickRows(), QListView()
+        self.rows, self.list = ClickRows(), ClickList()
         self.go_there = button(tr("Go to"), self._go, icon_name="crosshair")
         self.delete = NamedButton(acts, "click.delete", tr("Delete"))
         self.sign = ActionIcon(acts, "click.polarity")
         self.left_out = Note("information")
         self.recompute = NamedButton(acts, "model.refine", tr("Recompute"))
-        self.none = words(tr("No click yet. With Point, click inside the target."), faint=True)
         self._is_leading = False
         self._set_up_list()
         self._lay_out()
         self._desk.session_changed.connect(self._show)
         self._desk.case_changed.connect(lambda _: self._show())
+        self._desk.view_changed.connect(lambda _: self._follow_selection())
         self._desk.settings_changed.connect(self._show_sign)
         self._show()
         self._show_sign()
@@ -61,7 +61,6 @@ class ClicksPanel(QWidget):
             buttons.addWidget(made)
         buttons.addStretch(1)
         buttons.addWidget(self.sign)
-        column.addWidget(self.none)
         column.addWidget(self.list, 1)
         column.addWidget(self.left_out)
         column.addWidget(self.recompute)
@@ -94,8 +93,6 @@ class ClicksPanel(QWidget):
         case, before = self._desk.case, self.selected
         if self.rows.show(() if case is None else self._made()):
             self._select(before)
-        self.none.setVisible(not self.rows.rows)
-        self.list.setVisible(bool(self.rows.rows))
         self._offer()
         self._grey()
 
@@ -111,6 +108,14 @@ class ClicksPanel(QWidget):
         if self.selected is None and count:
             self.list.scrollTo(self.rows.index(count - 1))
         self._is_leading = False
+
+    def _follow_selection(self) -> None:
+        """A click was chosen elsewhere, or is no more."""
+        case, row = self._desk.case, self.selected
+        shown = row.number if row is not None and row.is_active else None
+        if case is not None and case.selected_click is not None and case.selected_click != shown:
+            self._select(None)
+            self._grey()
 
     def _made(self) -> tuple[ClickRow, ...]:
         session = self._desk.session

@@ -158,14 +158,21 @@ def _told(row: LabelRow, column: int) -> str:
     return active.format(name=row.name)
 
 
-def _drawn(row: LabelRow, column: int) -> QIcon | QPixmap | None:
+def _drawn(row: LabelRow, column: int) -> QIcon | None:
     if column == COLOUR:
-        return swatch(QColor(*row.colour))
+        return steady(swatch(QColor(*row.colour)))
     ink = QGuiApplication.palette()
     text = (ink.highlightedText() if row.active else ink.text()).color().name()
     if column == EYE:
-        return icon("eye_closed" if row.hidden else "eye", text)
-    return icon(LOCK_ICONS[row.lock], text) if column == LOCK else None
+        return steady(icon("eye_closed" if row.hidden else "eye", text).pixmap(SWATCH))
+    return steady(icon(LOCK_ICONS[row.lock], text).pixmap(SWATCH)) if column == LOCK else None
+
+
+def steady(pixmap: QPixmap) -> QIcon:
+    """An icon that a selected row does not tint."""
+    made = QIcon(pixmap)
+    made.addPixmap(pixmap, QIcon.Mode.Selected)
+    return made
 
 
 def swatch(colour: QColor, side: int = SWATCH) -> QPixmap:
