@@ -120,9 +120,12 @@ class Models:
 
     @property
     def refining(self) -> tuple[Bundle, ...]:
-        """All bundles that can refine."""
-        found = (entry.bundle for entry in self.listed)
-        return tuple(bundle for bundle in found if bundle is not None and bundle.has_agent)
+        """All bundles that can refine; one that lies in two places stands here once."""
+        found = [entry.bundle for entry in self.listed if entry.bundle is not None and entry.bundle.has_agent]
+        first: dict[str, Bundle] = {}
+        for bundle in found:
+            first.setdefault(bundle.hash, bundle)
+        return tuple(first.values())
 
     def add(self, folder: Path) -> Bundle:
         """Lists another bundle by its folder until the program ends. Raises BundleError for what is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from medseg_rl.rlhf.records import Abstention, Command, Game, Ranking
 from medseg_rl.rlhf.store import FeedbackStore
 from medseg_rl_gui.dialogs import Answer, ScriptedDialogs
 from medseg_rl_gui.learning.rank_order import RankOrder
+from medseg_rl_gui.models import Listed
 from tests.gui.panel_cases import CENTRE, BallModels, Panels
 
 YES, YES_WITH_IMAGES, NO = Answer("store"), Answer("store", ticked=True), Answer("do-not-store")
@@ -326,6 +328,26 @@ def test_both_sides_occur(make):
         left.add(blind.comparison.policies[0])
         blind.leave()
     assert left == {"one@one-hash", "two@two-hash"}  # by chance alone, once in 2048 runs it would not be
+
+
+def test_a_model_that_lies_in_two_places_is_listed_once_and_two_of_one_name_are_told_apart(make, monkeypatch):
+    panels = make(BallModels(one=20.0, two=35.0))
+    models, box = panels.controller.models, panels.panel("learn").blind.one
+    same = {"name": "same", "version": "1.0"}
+    first, second = (replace(bundle, metadata={**bundle.metadata, **same}) for bundle in models.refining)
+    listed = tuple(Listed("same", bundle) for bundle in (first, second, replace(first, folder=Path("elsewhere"))))
+    monkeypatch.setattr(type(models), "listed", property(lambda self: listed))
+    panels.controller.desk.settings_changed.emit()
+    assert [box.itemText(n) for n in range(box.count())] == [f"same 1.0 ({b.hash[:6]})" for b in (first, second)]
+
+
+def test_a_folder_without_a_model_is_refused_in_words(make, dialogs, tmp_path):
+    panels = make()
+    (tmp_path / "empty").mkdir()
+    dialogs.answers = [tmp_path / "empty"]
+    clicked(panels, panels.panel("learn").blind.add)
+    assert dialogs.asked[-1].title == "Not a model"
+    assert panels.panel("learn").blind.one.count() == 1
 
 
 def test_one_model_alone_cannot_be_compared_and_the_reason_is_said(make):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel
 
+from medseg_rl.bundle import Bundle
 from medseg_rl.errors import MedSegError
 from medseg_rl_gui.dialogs import FileQuestion
 from medseg_rl_gui.i18n import tr
@@ -81,7 +83,7 @@ class BlindSection(Section):
             before = box.currentData()
             box.clear()
             for number_, bundle in enumerate(bundles):
-                box.addItem(f"{bundle.name} {bundle.version}", number_)
+                box.addItem(_named(bundle, bundles), number_)
                 box.setItemData(number_, f"{bundle.folder}\n{bundle.hash}", Qt.ItemDataRole.ToolTipRole)
             box.setCurrentIndex(
                 before if isinstance(before, int) and before < len(bundles) else min(at, len(bundles) - 1)
@@ -124,3 +126,10 @@ class BlindSection(Section):
         self.tiles.show_all((), (), "axial")
         self.question.hide()
         self.row.hide()
+
+
+def _named(bundle: Bundle, among: Sequence[Bundle]) -> str:
+    """Name and version, with the beginning of the hash where another is called the same."""
+    name = f"{bundle.name} {bundle.version}"
+    alike = [other for other in among if f"{other.name} {other.version}" == name]
+    return f"{name} ({bundle.hash[:6]})" if len(alike) > 1 else name
