@@ -11,6 +11,7 @@ from medseg_rl.errors import ClickError, MedSegError
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.imageio import read_segmentation
 from medseg_rl.labels import LabelMap
+from medseg_rl.refiners.paint_ball import PaintBall
 from medseg_rl.segmentation import Segmentation
 from medseg_rl.session import SegmentationSession
 from medseg_rl.volume import Volume
@@ -312,3 +313,16 @@ def test_an_export_is_as_narrow_as_its_label_values(tmp_path):
     fill(session, (1, 1, 1), (2, 2, 2))
     session.export(tmp_path / "large.nii.gz")
     assert (read_segmentation(tmp_path / "large.nii.gz").mask_of(300)).sum() == 8
+
+
+def test_a_given_mask_that_the_model_corrects_stays_the_masks_but_for_the_correction():
+    image = Volume(np.zeros((20, 20, 20), np.float32), np.eye(4))
+    session = SegmentationSession(image, PaintBall())
+    start = np.zeros(image.shape, bool)
+    start[2:8, 2:8, 2:8] = True
+    session.set_start(start)
+    session.click((14.0, 14.0, 14.0))
+    session.accept()
+    counts, voxels = session.written_by_label[1], int(session.label_map.sum())
+    assert counts["mask"] == int(start.sum())
+    assert counts["model"] == voxels - int(start.sum()) > 0
