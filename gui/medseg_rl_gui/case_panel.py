@@ -69,7 +69,8 @@ class CasePanel(QWidget):
         super().resizeEvent(event)
         grid = self.layout()
         if grid is not None:
-            self.setMinimumHeight(max(0, grid.heightForWidth(self.width())))  # else a splitter cuts the lines that break
+            wanted = grid.heightForWidth(self.width())  # a splitter would cut the lines that break
+            self.setMinimumHeight(max(0, wanted))
 
     def dress(self) -> None:
         """Takes the colours of the theme in force."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.panels.clicks import ClicksPanel
+from medseg_rl_gui.panels.edit import EditPanel
 from medseg_rl_gui.panels.history import HistoryPanel
 from medseg_rl_gui.panels.labels import LabelsPanel
 from medseg_rl_gui.panels.learn import LearnPanel
@@ -24,6 +25,7 @@ def build_panels(window: MainWindow, controller: Controller) -> None:
     window.add_left(tr("Clicks"), ClicksPanel(controller), 3)
     window.set_proposal_bar(ProposalBar(controller))
     window.add_right("refine", tr("Refine"), RefinePanel(controller))
+    window.add_right("edit", tr("Edit"), EditPanel(controller))
     window.add_right("learn", tr("Learn"), LearnPanel(controller))
     window.add_right("quantities", tr("Quantities"), QuantitiesPanel(controller))
     window.add_right("history", tr("History"), HistoryPanel(controller))

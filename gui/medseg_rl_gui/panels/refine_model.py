@@ -120,4 +120,6 @@ def _spacing(given: Any) -> str:
     low, high = given or (0.0, None)
     if high is None:
         return tr("any size") if not low else tr("{low} mm and more").format(low=number(low, 2))
+    if round(low, 2) == round(high, 2):
+        return tr("{low} mm").format(low=number(low, 2))
     return tr("{low} to {high} mm").format(low=number(low, 2), high=number(high, 2))
