@@ -36,7 +36,7 @@ PRESETS: dict[str, Settings] = {
             "zero_click_share": 0.0,
             "max_clicks": 5,
             "learner": {"mode": "sampled", "discount": 0.95},
-            "scenes": {"automatic_share": 1.0, "corrupted_share": 0.0, "reader_share": 0.0},
+            "scenes": {"automatic_share": 1.0, "corrupted_share": 0.0, "reader_share": 0.0, "boundary_weight": 3.0},
         },
     },
     # For small regions such as the hippocampus, on two cores in at most an hour.

@@ -57,7 +57,7 @@ class TrainingConfig:
     interactions_per_update: int = 1
     steps_choices: tuple[int, ...] = (2, 3, 3)
     max_interactions: int = 20
-    one_click_share: float = 0.75
+    one_click_share: float = 0.85
     max_clicks: int = 5
     zero_click_share: float = 0.1
     window: tuple[int, int, int] = (24, 28, 24)
@@ -115,20 +115,20 @@ def train(
             for update in range(run.update, min(run.update + config.generation, config.updates)):
                 if cancel():
                     raise Cancelled(f"training stopped at update {update}; the same command goes on from {run.update}")
-                started = time.perf_counter()
+                started, elapsed = time.perf_counter(), update / config.updates
                 rollout = collect_rollout(
                     network,
-                    policy,
+                    learner.acting(elapsed),
                     pool.take(),
                     clicks=pool.clicks,
                     interactions=config.interactions_per_update,
-                    steps=pool.draw_steps(),
+                    steps=1 if learner.believes(elapsed) else pool.draw_steps(),
                     generator=generator,
                     forward=partial(run_network, precision=precision, spacing=spacing),
                     window=config.window,
                     bootstrap=config.bootstrap,
                 )
-                logged = learner.update(rollout, progress=update / config.updates, spacing=spacing)
+                logged = learner.update(rollout, progress=elapsed, spacing=spacing)
                 logged["seconds"] = time.perf_counter() - started
                 _log(writer, "train", logged, update)
                 progress(update + 1, config.updates, logged)

@@ -33,6 +33,7 @@ from medseg_rl.environment.rewards import (
 
 Precision = Literal["fp32", "bf16"]
 Mode = Literal["all_action", "sampled"]
+BELIEVER = TwinPolicy(bounded=False)
 
 
 def fast_precision() -> Precision:
@@ -69,7 +70,9 @@ def run_network(
 class LearnerConfig:
     """How an update weighs its parts. `discount` 0.95 is the published value; `credit_rho` > 0 shares returns.
 
-    The sampled part of `all_action` fades in over the first `foresight_warmup` of a run, while its baseline F learns.
+    Agents that have a belief follow and train it alone in the first `belief_first` of a run, one step an interaction:
+    supervised first, then reward, as InstructGPT does; it is also the cheaper way to see many clicks.
+    The sampled part of `all_action` fades in over the next `foresight_warmup` of a run, while its baseline F learns.
     `belief_coef` weighs the loss of the belief beside the reward (0: reward alone), as PPO-ptx keeps a supervised loss
     (InstructGPT, eq. 2). `relative_samples`: see `medseg_rl.agent.losses.relative_weights`.
     `averaging`: share the averaged weights keep in an update.
@@ -78,7 +81,8 @@ class LearnerConfig:
     mode: Mode = "all_action"
     reward: Literal["relative", "absolute"] = "relative"
     discount: float = 0.95
-    foresight_warmup: float = 0.2
+    belief_first: float = 0.7
+    foresight_warmup: float = 0.1
     belief_coef: float = 1.0
     relative_samples: bool = True
     credit_rho: float = 0.0
@@ -113,8 +117,16 @@ class Learner:
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
 
+    def believes(self, progress: float) -> bool:
+        """Whether only the belief is followed and trained at that point of a run."""
+        return self.network.belief and isinstance(self.policy, AdjustmentPolicy) and progress < self.config.belief_first
+
+    def acting(self, progress: float) -> AdjustmentPolicy | TwinPolicy:
+        """Who acts in the rollouts at that point of a run, and is trained on them."""
+        return BELIEVER if self.believes(progress) else self.policy
+
     def update(self, rollout: Rollout, *, progress: float, spacing: Sequence[float]) -> dict[str, float]:
-        """One optimiser step from one rollout; returns the means to log."""
+        """One optimiser step from one rollout of `acting(progress)`; returns the means to log."""
         config = self.config
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * max(1 - progress, 1e-3) ** config.poly_power * self._warmth()
@@ -127,8 +139,8 @@ class Learner:
             rewards, discount=config.discount, credit=credit, bootstrap=rollout.bootstrap
         )
         entropy_coef = config.entropy_coef * (config.entropy_coef_end / config.entropy_coef) ** progress
-        foresight = min(1.0, progress / config.foresight_warmup) if config.foresight_warmup else 1.0
-        coefficients = _Coefficients(entropy_coef, foresight * (config.discount > 0))
+        coefficients = _Coefficients(entropy_coef, self._foresight(progress) * (config.discount > 0))
+        policy = self.acting(progress)
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         sums = dict.fromkeys(("loss", "policy_loss", "value_loss", "entropy"), 0.0)
@@ -138,7 +150,7 @@ class Learner:
             features, heads = run_network(
                 self.network, transition.observation, precision=self.precision, spacing=spacing, features=features
             )
-            terms = self._loss(heads, transition, rollout.reference, returns[step], futures[step], coefficients)
+            terms = self._loss(policy, heads, transition, rollout.reference, returns[step], futures[step], coefficients)
             total = terms.total if total is None else total + terms.total
             following = steps[step + 1][1] if step + 1 < len(steps) else None
             if features is None or following is None or following.interaction != transition.interaction:
@@ -160,6 +172,12 @@ class Learner:
         """Share of the learning rate while Adam's moments are young."""
         return min(1.0, (self._taken + 1) / max(self.config.warmup_updates, 1))
 
+    def _foresight(self, progress: float) -> float:
+        """Weight 0..1 of the sampled part of the loss."""
+        begin = self.config.belief_first if self.network.belief else 0.0
+        fading = self.config.foresight_warmup
+        return min(1.0, max(0.0, progress - begin) / fading) if fading else 1.0
+
     def _follow(self) -> None:
         """Moves the averaged weights, the ones that are validated and shipped, a little towards the trained ones."""
         keep = min(self.config.averaging, self._taken / (10 + self._taken))
@@ -173,6 +191,7 @@ class Learner:
 
     def _loss(
         self,
+        policy: AdjustmentPolicy | TwinPolicy,
         heads: Heads,
         transition: Transition,
         reference: Tensor,
@@ -183,11 +202,11 @@ class Learner:
         config, weights = self.config, VoxelWeights(transition.weights)
         if config.relative_samples:
             weights = relative_weights(transition.before, reference, transition.weights)
-        if isinstance(self.policy, TwinPolicy):
+        if isinstance(policy, TwinPolicy):
             before = transition.before
-            return twin_loss(heads, percent=before, reference=reference, weights=weights, bounded=self.policy.bounded)
-        heads = heads._replace(logits=self.policy.logits(heads, transition.before))
-        gains = gain_of_every_action(transition.before, reference, self.policy.adjustments)
+            return twin_loss(heads, percent=before, reference=reference, weights=weights, bounded=policy.bounded)
+        heads = heads._replace(logits=policy.logits(heads, transition.before))
+        gains = gain_of_every_action(transition.before, reference, policy.adjustments)
         known: dict[str, Any] = {"actions": transition.actions, "returns": returns, "weights": weights}
         known |= {"value_coef": config.value_coef, "entropy_coef": coefficients.entropy}
         if config.mode == "sampled":

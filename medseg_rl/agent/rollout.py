@@ -14,11 +14,13 @@ from torch import Tensor
 
 from medseg_rl.agent.networks import ActorCritic, Heads
 from medseg_rl.agent.policy import Policy
+from medseg_rl.environment.click_relations import FARTHEST_MM
 from medseg_rl.environment.episode import Episode
 from medseg_rl.hints.clicks import Click
 from medseg_rl.volume import Box
 
-UNHEARD = 0.02  # weight of voxels that no new click concerns
+UNCONCERNED = 0.05  # weight of voxels that no new click concerns
+CONCERNED_MM = 10.0  # how far a click concerns
 
 ClickSource = Callable[[Episode], Sequence[Click]]
 
@@ -80,7 +82,7 @@ def collect_rollout(
                 observation = _seen(boxes, [e.observation(network.channels) for e in episodes])
                 before = _seen(boxes, [e.percent for e in episodes])
                 features, heads = forward(network, observation, features=features)
-                heard = weights if heads.hearing is None else weights * heads.hearing.clamp_min(UNHEARD)
+                told = weights * concern(observation, network.channels) if network.belief else weights
                 decision = policy.sample(heads, before, generator)
                 for episode, box, percent in zip(episodes, boxes, decision.percent, strict=True):
                     wanted = episode.percent.copy()
@@ -88,12 +90,25 @@ def collect_rollout(
                     episode.step(wanted)
                 after = _seen(boxes, [e.percent for e in episodes])
                 actions = decision.actions.to(torch.uint8)
-                transitions.append(Transition(observation, before, after, actions, heard, interaction))
+                transitions.append(Transition(observation, before, after, actions, told, interaction))
         value = None
         if bootstrap:
             value = forward(network, _seen(boxes, [e.observation(network.channels) for e in episodes]))[1].value
         reference = _seen(boxes, [e.scene.reference for e in episodes])
     return Rollout(transitions, reference, value)
+
+
+def concern(observation: Tensor, channels: Sequence[str]) -> Tensor:
+    """How much the newest clicks concern each voxel (batch, x, y, z): 1 or `UNCONCERNED`.
+
+    They concern what lies within 10 mm of one and near the surface of the mask, or anything there where the click
+    itself lies deep. All of it is observed: weights that knew the reference would teach to believe in it.
+    """
+    nearness, boundary, depth = (
+        observation[:, channels.index(name)] for name in ("click_nearness", "boundary", "click_boundary")
+    )
+    near = nearness > 1 - CONCERNED_MM / FARTHEST_MM
+    return (near & ((boundary.abs() < 1) | (depth.abs() >= 1))).float().clamp_min(UNCONCERNED)
 
 
 def _seen(boxes: Sequence[Box], arrays: Sequence[np.ndarray]) -> Tensor:
