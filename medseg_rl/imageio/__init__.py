@@ -334,6 +334,7 @@ def write_stored(
     """
     from medseg_rl.imageio import provenance
 
+    check_output(path)
     kind, said = output_kind(path), dict(origin or provenance.completed(None, volume.source))
     with contextlib.ExitStack() as stack:
         beside = provenance.beside(path)

@@ -18,6 +18,7 @@ from typing import IO
 from medseg_rl.errors import MedSegError, OutputError
 
 LONGEST_NAME = 180  # of the final name kept in the temporary one; file systems allow 255 bytes
+LONGEST_SHOWN = 400  # characters of a name that is refused
 SPARE_BYTES = 1 << 20  # with less free than this, any failed write is put down to the full disk
 TOO_LARGE = "it is larger than a file may be here (limit of the system, `ulimit -f`, or of the file system)"
 NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -31,8 +32,8 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     and the temporary one is removed. Only one process at a time may write `final`.
     Raises OutputError: no such folder, read-only, disk full, or another process is writing the same file.
     """
-    final = Path(os.path.realpath(final))  # through a link, so that the link survives
     check_output_path(final)
+    final = Path(os.path.realpath(final))  # through a link, so that the link survives
     with _one_line(final), _exclusive(final) as locked:
         name = final.name.encode()[-LONGEST_NAME:].decode(errors="ignore")
         if locked:  # nobody else can own these: they were left by a killed process
@@ -53,7 +54,14 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
 
 def check_output_path(final: Path | str) -> None:
     """Raises OutputError now, not after an hour of work, when `final` cannot be written."""
-    final = Path(os.path.realpath(final))
+    try:
+        _check_place(Path(os.path.realpath(final)))
+    except (OSError, ValueError) as error:  # a name that is too long, or holds what no name may
+        said = getattr(error, "strerror", None) or "that is no name for a file"
+        raise OutputError(f"cannot write {str(final)[:LONGEST_SHOWN]!r}: {said}; choose another name") from None
+
+
+def _check_place(final: Path) -> None:
     if final.is_dir():
         raise OutputError(f"cannot write {final}: it is a folder; give a file name")
     if not final.parent.is_dir():

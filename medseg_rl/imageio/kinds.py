@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from pathlib import Path
 
 from medseg_rl.errors import InputFileError, OutputError
 
 READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz", ".dcm")
+LONGEST_SHOWN = 400  # characters of a name that is refused
 OUTPUT_KINDS = {".nii": "NIfTI", ".nii.gz": "NIfTI", ".nrrd": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage"}
 OUTPUT_KINDS |= {".seg.nrrd": "SEG.NRRD", ".dcm": "DICOM SEG", ".rtstruct.dcm": "RTSTRUCT"}
 SEGMENTATION_KINDS = ("SEG.NRRD", "DICOM SEG", "RTSTRUCT")  # these hold labels, never an image
@@ -18,7 +20,7 @@ GIPL_MAGIC = (b"\xef\xff\xe9\xb0", b"\x2a\xe3\x89\xb8")  # the two numbers of IT
 
 def kind_of(path: Path) -> str:
     """NIfTI, NRRD, MetaImage, GIPL or DICOM. Raises InputFileError for anything else, a missing or an empty file."""
-    if path.is_dir():
+    if _is_folder(path):
         return "DICOM"
     start, compressed = _start_of(path)
     if not start:
@@ -31,6 +33,15 @@ def kind_of(path: Path) -> str:
     if kind is None:
         raise InputFileError(f"{path} is no image that can be read; the formats are {', '.join(READ_SUFFIXES)}")
     return kind
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        os.fsencode(path)
+        return path.is_dir()
+    except (OSError, ValueError) as error:  # a name that is too long, or holds what no name may
+        said = getattr(error, "strerror", None) or "that is no name of a file"
+        raise InputFileError(f"{str(path)[:LONGEST_SHOWN]!r} cannot be read: {said}; check the name") from None
 
 
 def output_kind(path: Path) -> str:
@@ -62,7 +73,7 @@ def _start_of(path: Path) -> tuple[bytes, bool]:
             return stream.read(540), True
     except FileNotFoundError:
         raise InputFileError(f"there is no file {path}; check the name") from None
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or error
         raise InputFileError(f"{path} cannot be read: {why}; get the file again or check its permissions") from error
 

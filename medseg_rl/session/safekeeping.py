@@ -224,6 +224,7 @@ class Safekeeping:
             self._journal_parts(),
             places.get("image"),
             self.session.image if with_voxels else None,
+            self.case.folder,
         )
 
     def note_saved(self, path: Path, writing: Writing) -> None:

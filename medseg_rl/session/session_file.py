@@ -7,6 +7,7 @@ this computer stands in a part of its own, which is left out unless given.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg_rl import __version__
-from medseg_rl.errors import InputFileError
+from medseg_rl.errors import InputFileError, OutputError
 from medseg_rl.history import BoxDelta
 from medseg_rl.imageio.limits import MAX_VOXELS
 from medseg_rl.journal.container import Container, Part, in_pieces, json_part, write_container
@@ -104,7 +105,10 @@ class SessionFile:
 
 @dataclass(frozen=True, eq=False)
 class Writing:
-    """A session file that only has to be written: by `write`, on any thread."""
+    """A session file that only has to be written: by `write`, on any thread.
+
+    `kept_in`: the folder of the case, where a file of the user's might take the place of what keeps the work.
+    """
 
     state: StoredState
     image: ImageFacts
@@ -113,12 +117,15 @@ class Writing:
     journal: JournalParts | None = None
     image_path: Path | None = None
     voxels: Volume | None = None
+    kept_in: Path | None = None
 
     def write(self, path: Path) -> str:
         """Write it in one step; why the journal had to be left out, mostly "".
 
         Raises OutputError; an old file of that name is then as it was.
         """
+        if self.kept_in is not None and os.path.realpath(path.parent) == os.path.realpath(self.kept_in):
+            raise OutputError(f"cannot write {path}: unsaved work is kept in that folder; choose another place")
         if self.journal is not None:
             try:
                 write_container(path, self.parts())

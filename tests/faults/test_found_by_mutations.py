@@ -1,4 +1,4 @@
-"""Defects that mutated inputs found: each stays one line for the user, and takes no memory its file cannot fill."""
+"""Defects that mutated inputs and hostile users found: each is one line now, and takes no memory beyond its file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ import pytest
 
 from benchmarks.faults.specimens import UPRIGHT, _images, image
 from benchmarks.faults.specimens_dicom import COLUMNS, ROWS, SLICES, _series
+from benchmarks.faults.user import CubePainter
 from medseg_rl.bundle.layout import read_json
-from medseg_rl.errors import BundleError, InputFileError
+from medseg_rl.errors import BundleError, InputFileError, OutputError
+from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.imageio import itk, read_mask, read_segmentation, read_volume, write_volume
 from medseg_rl.imageio.dicom_slices import parsed
 from medseg_rl.journal.container import Container
+from medseg_rl.session import SegmentationSession
+from medseg_rl.session.safekeeping import Safekeeping
 
 
 @pytest.mark.parametrize("offset", [float("nan"), float("inf")])
@@ -143,3 +147,25 @@ def _wild_zip(name):
     content = bytearray(buffer.getvalue())
     struct.pack_into("<H", content, 26, 9000)
     return bytes(content)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".nii.gz", "a\0b.nii.gz", "\ud800.nii.gz"])
+def test_a_name_that_no_file_can_have_is_told_in_one_line(tmp_path, name):
+    with pytest.raises(OutputError, match="choose another name"):
+        write_volume(tmp_path / name, image())
+    with pytest.raises(InputFileError):
+        read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["start.medseg", "base-00000001.medseg", "mine.medseg"])
+def test_a_session_is_never_saved_over_what_its_unsaved_work_is_kept_by(tmp_path, name):
+    keeping = Safekeeping.begin(SegmentationSession(image(), CubePainter()), root=tmp_path / "cases")
+    keeping.session.click_voxels([Click((3, 3, 3), ClickLabel.FOREGROUND)])
+    before = sorted(keeping.case.folder.iterdir())
+    (tmp_path / "link").symlink_to(keeping.case.folder)
+    for folder in (keeping.case.folder, tmp_path / "link"):
+        with pytest.raises(OutputError, match="unsaved work is kept in that folder"):
+            keeping.save(folder / name)
+    assert sorted(keeping.case.folder.iterdir()) == before
+    keeping.save(tmp_path / name)
+    keeping.close()

@@ -66,8 +66,8 @@ def image(shape=SHAPE, affine=TURNED):
 
 
 def started(refiner=None, variant=0, **options):
-    """Lesion (1, active, empty) beside labels 3 and 7. `variant`: 1 and 2 with open locks and another overwrite policy,
-    3 with labels that overlap already.
+    """Lesion (1, active, empty) beside labels 3 and 7. `variant`: 1 with only 7 locked, 2 with only 3 locked, both with
+    another overwrite policy, 3 with open locks and labels that overlap already.
     """
     array = np.zeros(SHAPE, np.uint8)
     array[9:13, 3:9, 2:8], array[1:3, 1:4, 1:4] = 3, 7
@@ -81,8 +81,8 @@ def started(refiner=None, variant=0, **options):
         given = {"segmentation": Segmentation.of_masks(masks, image()), "active": 1}
     session = SegmentationSession(image(), refiner or Leaning(), InteractionConfig(edit_radius_mm=12.0), **given)
     if variant:
-        session.set_lock(3, False)
-        session.set_lock(7, False)
+        for value in (3, 7):
+            session.set_lock(value, variant == 2 if value == 3 else variant == 1)
         session.overwrite = ("keep", "overlap", "replace", "overlap")[variant]
         session.history = UndoStack()
     return session
