@@ -42,9 +42,9 @@ class Settings:
     demonstrations: int = 2000
     bc_updates: int = 1000
     value_warmup_updates: int = 100
-    updates: int = 160
+    updates: int = 64
     games: int = 64
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     joint_beta: float = 1.0
     bc_ratio: float = 1.0
     nll_tolerance: float = 0.10
