@@ -25,6 +25,7 @@ from medseg_rl_gui.opening.readings import Reading
 from medseg_rl_gui.opening.starting import CaseStarter
 from medseg_rl_gui.panels import build_panels
 from medseg_rl_gui.preferences import PreferenceStore
+from medseg_rl_gui.worker import Rank
 
 SHAPE = (36, 34, 20)
 AFFINE = np.array([[-1.0, 0, 0, 12], [0, -1.0, 0, 20], [0, 0, 2.0, -9], [0, 0, 0, 1]])
@@ -120,10 +121,15 @@ class Panels:
             time.sleep(0.002)
 
     def idle(self) -> None:
+        """Until the worker has nothing left and all that it found was delivered."""
         worker = self.controller.worker
-        self.wait(lambda: worker.running is None and not worker._waiting)
-        for _ in range(3):
+        while True:
+            last: list[None] = []
+            worker.submit(lambda task: None, rank=Rank.QUANTITIES, done=last.append)
+            self.wait(lambda last=last: bool(last))
             QCoreApplication.processEvents()
+            if worker.running is None and not worker._waiting:
+                return
 
     def close(self) -> None:
         self.idle()
