@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from medseg_rl.editing import Threshold
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.panels.edit_exact import ExactSections
 from medseg_rl_gui.panels.parts import ButtonGrid, ChoiceBox, NumberBox, Section, button, grey, words
-from medseg_rl_gui.panels.switches import ActionIcon, Rows, tick
+from medseg_rl_gui.panels.switches import ActionIcon, Rows, side_by_side, tick
 from medseg_rl_gui.tools import LARGEST_MM, SMALLEST_MM
 
 if TYPE_CHECKING:
@@ -51,14 +51,14 @@ class ToolSection(Section):
         self.adds = words()
         self.radius = NumberBox(tr("Brush radius"), SMALLEST_MM, LARGEST_MM, 4.0, decimals=1, suffix=tr(" mm"))
         self.radius.setSingleStep(0.5)
-        self.shape = _choice(tr("Shape of the brush"), (tr("Disc in the slice"), False), (tr("Ball"), True))
-        limit, fill = tr("Limits the model"), tr("Is filled")
+        self.shape = _choice(tr("Shape of the brush"), (tr("Disc in slice"), False), (tr("Ball"), True))
+        limit, fill = tr("Limits model"), tr("Is filled")
         self.box_use = _choice(tr("What a box does"), (limit, "limit"), (fill, "fill"))
         self.overwrite = _choice(
             tr("Where another label lies"),
-            (tr("Keep the other label"), "keep"),
-            (tr("Replace it, if unlocked"), "replace"),
-            (tr("Let labels overlap"), "overlap"),
+            (tr("Keep other"), "keep"),
+            (tr("Replace other"), "replace"),
+            (tr("Overlap"), "overlap"),
         )
         self.reach = _choice(tr("Slices of box and lasso"), (tr("This slice"), False), (tr("From – to"), True))
         self.first = NumberBox(tr("First slice"), 1, 1, 1)
@@ -79,7 +79,7 @@ class ToolSection(Section):
         rows.add("", self.shape)
         rows.add(tr("Box"), self.box_use)
         rows.add(tr("Box, lasso"), self.reach)
-        rows.add("", self.first, self.last)
+        rows.add("", side_by_side(self.first, QLabel("–"), self.last))
         rows.add(tr("Over others"), self.overwrite)
         self.column.addLayout(row)
         self.column.addWidget(rows)
@@ -161,7 +161,7 @@ class ToolSection(Section):
         one = tr("On the slice that is drawn on")
         for number_, usual in ((self.first, tr("First slice")), (self.last, tr("Last slice"))):
             grey(number_, one if self._desk.tools.slices is None else "", usual)
-        grey(self.overwrite, why, tr("What a write does where another label lies"))
+        grey(self.overwrite, why, tr("What a write does where another label lies whose lock is open"))
 
 
 class ThresholdSection(Section):
@@ -170,10 +170,10 @@ class ThresholdSection(Section):
     def __init__(self, controller: Controller) -> None:
         super().__init__(tr("Threshold mask"))
         self._desk = controller.desk
-        self.on = tick(tr("Write only on these intensities"), self._set)
+        self.on = tick(tr("Write only within"), self._set, tip=tr("For brush, lasso, box and grow"))
         self.low = NumberBox(tr("Lowest intensity"), -LARGEST_VALUE, LARGEST_VALUE, 0, decimals=1)
         self.high = NumberBox(tr("Highest intensity"), -LARGEST_VALUE, LARGEST_VALUE, 100, decimals=1)
-        self.inverted = tick(tr("Outside of them instead"), self._set)
+        self.inverted = tick(tr("Outside of it instead"), self._set)
         self.from_window = button(tr("As the grey levels show"), self._take_window, icon_name="window")
         rows = Rows()
         rows.add(tr("From"), self.low)
@@ -223,6 +223,8 @@ class ThresholdSection(Section):
 
 def _choice(name: str, *entries: tuple[str, object]) -> ChoiceBox:
     made = ChoiceBox(name)
+    made.setSizeAdjustPolicy(ChoiceBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    made.setMinimumContentsLength(8)
     for text, data in entries:
         made.addItem(text, data)
     return made

@@ -122,9 +122,9 @@ class ExactSections:
         return section
 
     def _grow(self) -> Section:
-        section = Section(tr("Grow from the crosshair (exact)"))
+        section = Section(tr("Grow from here (exact)"))
         self.reach = NumberBox(tr("No farther than"), 0.2, LARGEST_MM, 50.0, decimals=1, suffix=tr(" mm"))
-        self.seed = self._made(tr("Grow within the threshold"), self._region, self._why_grow, needs_mask=False)
+        self.seed = self._made(tr("Grow within threshold"), self._region, self._why_grow, needs_mask=False)
         rows = Rows()
         rows.add(tr("No farther than"), self.reach)
         section.column.addWidget(rows)

@@ -20,6 +20,7 @@ from medseg_rl_gui.icons import icon
 EYE, COLOUR, NAME, VALUE, VOLUME, LOCK = range(6)
 NOWHERE = QModelIndex()
 SWATCH = 16
+WIDEST = 270  # that it asks for: the views need the room; the line between them can be moved
 _Role = Qt.ItemDataRole
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -283,8 +284,8 @@ class LabelTable(QTableView):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         width = sum(self.columnWidth(column) for column in (EYE, COLOUR, VALUE, VOLUME, LOCK))
-        name = QFontMetrics(self.font()).averageCharWidth() * 17
-        return QSize(width + name, super().sizeHint().height())
+        letter = QFontMetrics(self.font()).averageCharWidth()
+        return QSize(min(width + 17 * letter, max(WIDEST, width + 10 * letter)), super().sizeHint().height())
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         return QSize(180, self.verticalHeader().defaultSectionSize() * 3 + self.horizontalHeader().height())

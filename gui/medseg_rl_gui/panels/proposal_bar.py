@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QSize
-from PySide6.QtGui import QColor, QGuiApplication, QPalette
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy
+from PySide6.QtGui import QColor, QGuiApplication, QPalette, QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QLabel, QSizePolicy
 
 from medseg_rl_gui.counts import ProposalCounts
 from medseg_rl_gui.i18n import tr
@@ -18,6 +18,8 @@ from medseg_rl_gui.theme import TONES, current_theme
 
 if TYPE_CHECKING:
     from medseg_rl_gui.controller import Controller
+
+WORDS = 48  # letters in a line of the bar, at least
 
 
 class Said(QLabel):
@@ -49,12 +51,15 @@ class ProposalBar(QFrame):
         self.discard = NamedButton(acts, "proposal.discard", tr("Discard"), key=True)
         self.said = Said()
         self.setAutoFillBackground(True)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(8, 2, 6, 2)
-        row.setSpacing(6)
-        row.addWidget(self.said, 1)
-        row.addWidget(self.accept)
-        row.addWidget(self.discard)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.accept)
+        buttons.addWidget(self.discard)
+        self._line = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._line.setContentsMargins(8, 2, 6, 2)
+        self._line.setSpacing(6)
+        self._line.addWidget(self.said, 1)
+        self._line.addLayout(buttons)
         self._desk.counts_changed.connect(self._count)
         self._desk.question_changed.connect(lambda _: self._show())
         self._show()
@@ -90,6 +95,20 @@ class ProposalBar(QFrame):
         own = QPalette(self.palette())
         own.setColor(QPalette.ColorRole.Window, colours.color(QPalette.ColorRole.Window))
         self.setPalette(own)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Where it is narrow the buttons stand below the words."""
+        super().resizeEvent(event)
+        needed = self.accept.sizeHint().width() + self.discard.sizeHint().width() + WORDS * self._letter
+        across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
+        self._line.setDirection(across if self.width() >= needed else down)
+
+    @property
+    def _letter(self) -> int:
+        return self.fontMetrics().averageCharWidth()
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        return QSize(self.accept.sizeHint().width() + self.discard.sizeHint().width() + 24, super().sizeHint().height())
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         super().changeEvent(event)

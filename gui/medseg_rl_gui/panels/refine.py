@@ -55,7 +55,7 @@ class ProposalSection(Section):
         self.accept = NamedButton(acts, "proposal.accept", tr("Accept"), key=True)
         self.discard = NamedButton(acts, "proposal.discard", tr("Discard"), key=True)
         self.again, self.stop = ActionButton(acts, "model.refine"), ActionButton(acts, "model.cancel")
-        self.automatic = tick(tr("Accept by itself when the model is done"), self._set_automatic)
+        self.automatic = tick(tr("Accept automatically"), self._set_automatic, tip=tr("As soon as the model is done"))
         for widget in (self.said, self.bar, ButtonGrid([self.accept, self.discard, self.again, self.stop])):
             self.column.addWidget(widget)
         self.column.addWidget(self.automatic)

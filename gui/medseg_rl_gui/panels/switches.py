@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QCheckBox, QGridLayout, QLabel, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QWidget
 
 from medseg_rl_gui.action_set import ActionSet
 from medseg_rl_gui.icons import put_icon
 from medseg_rl_gui.panels.parts import ActionButton
 
 ICON = QSize(20, 20)
+NARROWEST = 90
 
 
 class ActionIcon(QToolButton):
@@ -106,12 +107,22 @@ class Rows(QWidget):
         self._grid.setVerticalSpacing(4)
         self._grid.setColumnStretch(1, 1)
 
-    def add(self, text: str, *widgets: QWidget) -> None:
-        """One row; the last widget takes the room that is left."""
+    def add(self, text: str, widget: QWidget) -> None:
+        """One row."""
         row = self._grid.rowCount()
         label = QLabel(text)
-        label.setBuddy(widgets[0])
+        label.setBuddy(widget)
+        widget.setMinimumWidth(NARROWEST)  # else a number asks for room for the largest there could be
         self._grid.addWidget(label, row, 0)
-        for column, widget in enumerate(widgets, start=1):
-            last = column == len(widgets)
-            self._grid.addWidget(widget, row, column, 1, 4 - column if last else 1)
+        self._grid.addWidget(widget, row, 1)
+
+
+def side_by_side(*widgets: QWidget) -> QWidget:
+    """In one line; all but plain words share the room."""
+    made = QWidget()
+    line = QHBoxLayout(made)
+    line.setContentsMargins(0, 0, 0, 0)
+    line.setSpacing(4)
+    for widget in widgets:
+        line.addWidget(widget, 0 if isinstance(widget, QLabel) else 1)
+    return made
