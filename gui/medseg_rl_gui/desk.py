@@ -140,7 +140,7 @@ class Desk(QObject):
             self.show_view(case.with_session(case.view), painted)
             self.warn_of(case)
         if self.question and (case is None or case.session.proposal is None):
-            self._answered()
+            self.take_question()
         self.say_there()
         self.tell_counts()
         self.session_changed.emit()
@@ -213,16 +213,19 @@ class Desk(QObject):
     # --- an open proposal in the way ----------------------------------------------------------------------------------
 
     def ask_first(self, reason: str, then: Callable[[], object] | None = None) -> None:
-        """The open proposal stands in the way: the proposal bar asks; `then` is done once it was answered."""
+        """The open proposal stands in the way: the proposal bar asks; `then` is done once it was accepted or discarded.
+
+        Where it goes in another way, such as by undo, nothing is done.
+        """
         self.question, self._then = reason, then
         self.say(reason)
         self.question_changed.emit(reason)
 
-    def _answered(self) -> None:
+    def take_question(self) -> Callable[[], object] | None:
+        """Nothing is asked any more; what waited for the answer, for whoever gave it."""
         then, self._then, self.question = self._then, None, ""
         self.question_changed.emit("")
-        if then is not None and self.case is not None:
-            then()
+        return then
 
     # --- settings -----------------------------------------------------------------------------------------------------
 

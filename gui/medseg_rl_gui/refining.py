@@ -298,7 +298,10 @@ class Refining:
         case = self._desk.case
         if case is not None:
             case.view = case.view.changing(balls=())
+        then = self._desk.take_question() if self._desk.question else None
         self._desk.refresh(box)
+        if then is not None:
+            then()
 
     # --- the guard ----------------------------------------------------------------------------------------------------
 
