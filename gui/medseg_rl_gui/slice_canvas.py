@@ -65,6 +65,7 @@ class SliceCanvas(QWidget):
         self.model = ViewModel()
         self.geometry_shown: SliceGeometry | None = None
         self.placement: Placement | None = None
+        self.has_scale_bar = True  # not where the picture is too small for it
         self._resting: QPointF | None = None
         self._fitted = True
         self._pictures = SlicePictures()
@@ -172,7 +173,8 @@ class SliceCanvas(QWidget):
         marks.sketches(model.sketches)
         marks.clicks(model.clicks)
         marks.letters(self._size)
-        marks.scale_bar(self._size)
+        if self.has_scale_bar:
+            marks.scale_bar(self._size)
         if self._resting is not None and model.pointer.shape == "brush":
             marks.brush(self._resting, model.pointer)
 

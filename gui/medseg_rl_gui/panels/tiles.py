@@ -47,6 +47,7 @@ class Tile(QFrame):
         self.canvas = SliceCanvas(plane)
         self.canvas.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.canvas.setMinimumSize(60, 60)
+        self.canvas.has_scale_bar = False
         self.canvas.setCursor(Qt.CursorShape.PointingHandCursor)
         self.canvas.pressed.connect(self._pressed)
         self.canvas.scrolled.connect(self.scrolled)
