@@ -27,6 +27,7 @@ TINY = TrainingConfig(
     threads=1,
     precision="fp32",
     hints=HintConfig(kind="edt_exp"),
+    learner=LearnerConfig(belief_first=0.5),
     scenes=SceneConfig(automatic_share=0.3, corrupted_share=0.3),
 )
 
@@ -100,9 +101,10 @@ def test_the_weights_of_the_best_validation_are_kept(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"learner": LearnerConfig(mode="sampled")},
-        {"learner": LearnerConfig(discount=0.0)},
-        {"learner": LearnerConfig(reward="absolute", credit_rho=0.5)},
+        {"learner": LearnerConfig(belief_first=1.0)},
+        {"learner": LearnerConfig(mode="sampled", belief_first=0.0)},
+        {"learner": LearnerConfig(discount=0.0, belief_first=0.0)},
+        {"learner": LearnerConfig(reward="absolute", credit_rho=0.5, belief_first=0.0)},
         {"policy": "twin_a"},
         {"policy": "twin_b"},
         {"network": "small", "commands": 3},
@@ -116,7 +118,9 @@ def test_every_mode_trains(tmp_path, changes):
 
 
 def test_training_lowers_the_loss(tmp_path):
-    config = replace(TINY, updates=120, generation=40, batch=4, pool=6, learner=LearnerConfig(learning_rate=3e-3))
+    config = replace(
+        TINY, updates=120, generation=40, batch=4, pool=6, learner=LearnerConfig(learning_rate=3e-3, belief_first=0.5)
+    )
     losses: list[float] = []
 
     def keep(update: int, updates: int, logged: dict[str, float]) -> None:
