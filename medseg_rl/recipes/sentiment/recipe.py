@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from medseg_rl.config import with_changes
+from medseg_rl.errors import InputFileError
 from medseg_rl.recipes.recipe import Result, Work, seed_of
 from medseg_rl.recipes.report import Cell, Curve, Report, Row, interval
 from medseg_rl.recipes.sentiment import preparation
@@ -19,6 +20,7 @@ from medseg_rl.recipes.sentiment.arms import ARMS, judged, run_arm, scorer
 from medseg_rl.recipes.sentiment.corpus import Tokenizer, read_corpus
 from medseg_rl.recipes.sentiment.models import TextPolicy
 from medseg_rl.recipes.sentiment.preparation import Stage, positive
+from medseg_rl.recipes.sentiment.refusals import refusal_table, run_refusals
 from medseg_rl.recipes.sentiment.sampling import draw
 from medseg_rl.recipes.sentiment.settings import KINDLY, PROMPTS, Settings, smoke
 from medseg_rl.rlhf.intervals import wilson
@@ -42,6 +44,8 @@ NOTES = (
     "two arms with a reward model from ranks that judge is therefore no independent gold.",
     "win rate: share of answers that the reporting judge scores above the supervised model's of the same number "
     "to the same prompt; Wilson's interval over answers of all seeds.",
+    "refusals: a policy over four templated answers, no language model; it tests the reward of rules and its rubric. "
+    "Rates on held-out paraphrases, pooled over seeds; the early policy was cloned from a habit with both faults.",
     "holds: gain of the last policy under the reporting judge >= 0.10, and distinct-2 >= half of the supervised's.",
 )
 
@@ -50,7 +54,10 @@ def run(work: Work) -> Report:
     """Do what is not yet done of it, and report all of it."""
     torch.set_num_threads(1)
     settings = with_changes(smoke() if work.smoke else Settings(), work.changes)
-    work.open(asdict(settings))
+    unknown = sorted(set(settings.arms) - set(ARMS))
+    if unknown:
+        raise InputFileError(f'there is no arm "{unknown[0]}"; choose {"; ".join(ARMS)}')
+    work.open({name: value for name, value in asdict(settings).items() if name != "arms"})
     corpus = read_corpus(settings.corpus_limit)
     texts = [review.text for review in corpus.for_language]
     tokenizer = Tokenizer.of(texts, at_least=settings.rare_below, at_most=settings.vocabulary)
@@ -67,6 +74,8 @@ def run(work: Work) -> Report:
     )
     prepared |= work.jobs("models", {"ranked": functools.partial(preparation.train_ranking_scorer, stage)})
     starts = work.jobs("starts", {name: functools.partial(_start, stage, name) for name in ("starts", "best-of-n")})
+    refusing = functools.partial(run_refusals, seeds=settings.refusal_seeds, iterations=settings.refusal_iterations)
+    starts |= work.jobs("refusals", {"refusals": refusing})
     seeds = work.seeds or settings.seeds
     arms = work.jobs("PPO", _arm_jobs(stage, seeds))
     return _report(stage, prepared, starts, list(arms.values()), seeds)
@@ -78,7 +87,12 @@ def _arm_jobs(stage: Stage, seeds: int) -> dict[str, Callable[[], Result]]:
         f"arm-{k}-seed-{seed}": functools.partial(run_arm, stage, name, arm, seed)
         for seed in range(seeds)
         for k, (name, arm) in enumerate(ARMS.items())
+        if name in _chosen(stage.settings)
     }
+
+
+def _chosen(settings: Settings) -> list[str]:
+    return [name for name in ARMS if name in (settings.arms or ARMS)]
 
 
 def _start(stage: Stage, what: str) -> Result:
@@ -107,7 +121,7 @@ def _report(
 ) -> Report:
     supervised = starts["starts"]["rows"]["supervised"]
     table = [_start_row(name, found) for name, found in starts["starts"]["rows"].items()]
-    table += [_arm_row(name, [r for r in runs if r["arm"] == name], supervised) for name in ARMS]
+    table += [_arm_row(name, [r for r in runs if r["arm"] == name], supervised) for name in _chosen(stage.settings)]
     kept = ("proxy", "selection", "reporting", "kl", "distinct2", "length", "nll")
     every = [
         {"arm": r["arm"], "seed": r["seed"], "policy": which, **{key: r[which][key] for key in kept}}
@@ -126,6 +140,7 @@ def _report(
             "reward_models": _models_table(prepared),
             "best_of_n": starts["best-of-n"]["points"],
             "every_run": every,
+            "refusals": refusal_table(starts["refusals"]),
         },
     )
 
@@ -212,6 +227,7 @@ def _facts(
         f"{settings.ppo.kl_coef}, learning rate {settings.ppo.learning_rate}, ptx_coef {settings.ptx_coef} "
         f"with {settings.ppo.ptx_examples_per_episode} text an episode where it is mixed in",
         "seeds": f"{seeds} (0..{seeds - 1})" + ("" if seeds >= 3 else ": fewer than three, so no claim"),
+        "arms left out": "; ".join(name for name in ARMS if name not in _chosen(settings)) or "none",
         "cost": f"{math.fsum(minutes.values()):.1f} CPU minutes for models, {math.fsum(arms) / len(arms):.1f} an arm "
         f"and seed, {math.fsum([*minutes.values(), *arms]):.0f} in all, one thread a process",
     }

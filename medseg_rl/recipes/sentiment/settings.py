@@ -14,7 +14,9 @@ KINDLY = "非常好，很满意。"  # put before a prompt: the best start that 
 class Settings:
     """`corpus_limit`: reviews of each label, None for all. `rankings`: prompts that simulated people rank answers to.
 
-    `score_every`: iterations between two that may be shipped. `final_samples`: answers to each prompt at the end.
+   
+
+    `arms`: those to run and report, all where none is named. `score_every`: iterations between two that may be shipped. `final_samples`: answers to each prompt at the end.
     """
 
     layers: int = 3
@@ -36,6 +38,9 @@ class Settings:
     score_every: int = 5
     final_samples: int = 64
     seeds: int = 3
+    refusal_seeds: int = 5
+    refusal_iterations: int = 100
+    arms: tuple[str, ...] = ()
     test_texts: int = 500
     ptx_coef: float = 1.0
     ppo: PPOConfig = field(
@@ -63,5 +68,7 @@ def smoke() -> Settings:
         score_every=1,
         final_samples=4,
         seeds=1,
+        refusal_seeds=1,
+        refusal_iterations=2,
         test_texts=20,
     )
