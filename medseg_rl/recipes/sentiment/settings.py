@@ -14,9 +14,8 @@ KINDLY = "非常好，很满意。"  # put before a prompt: the best start that 
 class Settings:
     """`corpus_limit`: reviews of each label, None for all. `rankings`: prompts that simulated people rank answers to.
 
-   
-
-    `arms`: those to run and report, all where none is named. `score_every`: iterations between two that may be shipped. `final_samples`: answers to each prompt at the end.
+    `arms`: those to run and report, all where none is named. `score_every`: iterations between two that may be
+    shipped. `final_samples`: answers to each prompt at the end.
     """
 
     layers: int = 3
