@@ -27,9 +27,11 @@ from medseg_rl.session.events import SessionEvent
 from medseg_rl.session.safekeeping import Safekeeping
 from medseg_rl.session.session_file import describe_session
 
-LONGEST_LIFE = 0.6  # seconds until a child is killed
+LONGEST_TALK = 150  # lines that a child says until it is killed; an action takes about three
+LONGEST_WAIT = 0.02  # seconds from then on, so that it dies in the middle of something
+LONGEST_LIFE = 20.0  # seconds at most, on whatever machine
 SAVED = "saved.medseg"
-EXPORTED = ("exported.seg.nrrd", "exported.nii.gz")
+EXPORTED = tuple(f"exported-{n}{ending}" for n in range(4) for ending in (".seg.nrrd", ".nii.gz"))
 
 
 DOING = (
@@ -131,15 +133,16 @@ def run_and_kill(folder: Path, seed: int, rng: random.Random) -> list[list[str]]
             os.write(writing, f"failed {type(error).__name__}: {error}\n".encode())
         os._exit(1)
     os.close(writing)
-    end = time.monotonic() + rng.uniform(0.0, LONGEST_LIFE)
-    said = b""
+    end = time.monotonic() + LONGEST_LIFE
+    said, lines, wait = b"", rng.randrange(LONGEST_TALK), rng.uniform(0.0, LONGEST_WAIT)
     with os.fdopen(reading, "rb", buffering=0) as pipe:
-        while (left := end - time.monotonic()) > 0:
+        while said.count(b"\n") < lines and (left := end - time.monotonic()) > 0:
             if select.select([pipe], [], [], left)[0]:
                 found = pipe.read(2**16)
                 said += found
                 if not found:
                     break
+        time.sleep(wait)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         while found := pipe.read(2**16):

@@ -34,7 +34,10 @@ class Loss(Exception):
 
 
 def power_cuts(cuts: int, seed: int) -> Tally:
-    """Every file of a session cut off at random bytes, alone and together, half the time with zeros behind the cut."""
+    """Every file of a session cut off at random bytes, alone and together, half the time with zeros behind the cut.
+
+    One trial in five changes a single byte instead, as worn-out disks do.
+    """
     tally, rng = Tally(), random.Random(seed)
     with tempfile.TemporaryDirectory() as place:
         os.environ["MEDSEG_RL_HOME"] = str(Path(place) / "home")
@@ -45,20 +48,30 @@ def power_cuts(cuts: int, seed: int) -> Tally:
         for number in range(cuts):
             folder = Path(place) / f"cut-{number}"
             shutil.copytree(made, folder)
-            several = number % 5 == 4
+            several, rots = number % 5 == 4, number % 5 == 3
             chosen = rng.sample(names, rng.randrange(2, len(names) + 1)) if several else [names[number % len(names)]]
             for name in chosen:
-                content = good[name]
-                kept = content[: rng.randrange(len(content) + 1)]
-                (folder / name).write_bytes(kept + bytes(rng.choice((0, len(content) - len(kept)))))
+                (folder / name).write_bytes((_rotten if rots else _cut)(good[name], rng))
             name = Path(chosen[0]).name
             kind = "several files at once" if several else "autosaved generation" if name[:4] == "base" else name
+            what = f"{'one byte changed' if rots else 'power cut'}, {kind}"
             try:
-                tally.note(f"power cut, {kind}", _after_the_cut(folder, states, chosen))
+                tally.note(what, _after_the_cut(folder, states, chosen))
             except Exception:
-                tally.fail(f"power cut, {kind}", f"cut {number}: {traceback.format_exc()}")
+                tally.fail(what, f"trial {number}: {traceback.format_exc()}")
             shutil.rmtree(folder)
     return tally
+
+
+def _cut(content: bytes, rng: random.Random) -> bytes:
+    kept = content[: rng.randrange(len(content) + 1)]
+    return kept + bytes(rng.choice((0, len(content) - len(kept))))
+
+
+def _rotten(content: bytes, rng: random.Random) -> bytes:
+    found = bytearray(content)
+    found[rng.randrange(len(found))] ^= 1 << rng.randrange(8)
+    return bytes(found)
 
 
 def _long_work(root: Path, rng: random.Random) -> dict[int, str]:

@@ -27,6 +27,7 @@ from medseg_rl.imageio.dicom_slices import Slice, parsed, syntax_of
 from medseg_rl.imageio.limits import MAX_VOXELS, times
 
 MOST_PIXELS = 1 << 26  # of one plane: 8192 x 8192
+MOST_SHIFTED = 2.0**30  # an intercept by which 16-bit values stay within int32
 MOST_COMPRESSED = 5000  # no codec packs a plane, even an empty one with its header, by more than this
 
 
@@ -123,8 +124,10 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _rescaled(item: Slice, stored: npt.NDArray[Any], float_type: type[np.floating[Any]]) -> npt.NDArray[Any]:
     """int16 or int32 where the slope is 1 and the intercept whole, `float_type` otherwise."""
-    if item.slope == 1 and item.intercept.is_integer() and stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
+    fits = item.intercept.is_integer() and abs(item.intercept) <= MOST_SHIFTED
+    if item.slope == 1 and fits and stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
         whole = np.asarray(stored, dtype=np.int32) + np.int32(item.intercept)
         narrow = whole.min() >= -32768 and whole.max() <= 32767
         return whole.astype(np.int16) if narrow else whole
-    return (np.asarray(stored, dtype=np.float64) * item.slope + item.intercept).astype(float_type)
+    with np.errstate(over="ignore"):  # becomes infinite, which is looked for later
+        return (np.asarray(stored, dtype=np.float64) * item.slope + item.intercept).astype(float_type)

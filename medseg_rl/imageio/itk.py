@@ -87,11 +87,11 @@ def _execute(path: Path, kind: str) -> sitk.Image:
         with _quiet():
             image: sitk.Image = reader.Execute()
             return image
-    except MemoryError as error:
-        raise InputFileError(f"{path} needs more memory than there is; crop it") from error
     except RuntimeError as error:
         if "determinant is 0" in str(error):
             raise GeometryError(f"{path} has two voxel axes that point the same way; correct its header") from error
+        if "alloc" in str(error):  # bad_alloc, or "Failed to allocate memory"
+            raise MemoryError(str(error)) from error
         raise InputFileError(f"{path} cannot be read as {kind}: {_reason(error)}; get the file again") from error
 
 

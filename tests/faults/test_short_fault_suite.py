@@ -113,16 +113,35 @@ def test_a_recovery_to_a_state_that_never_was_is_found(monkeypatch):
 
 
 def test_nothing_that_was_acknowledged_is_lost_by_kills():
-    outcome = kills.kill(8, seed=11)
-    assert outcome.kills == 8
+    outcome = kills.kill(12, seed=11)
+    assert outcome.kills == 12
+    assert outcome.exported > 0
     assert outcome.steps > 5
     assert outcome.lost == []
 
 
 def test_a_journal_that_forgets_is_found(monkeypatch):
     monkeypatch.setattr(kills.Safekeeping, "_flush", lambda keeping: keeping._pending.clear())
-    monkeypatch.setattr(kills, "LONGEST_LIFE", 1.0)
     assert kills.kill(6, seed=12).lost != []
+
+
+def test_an_export_that_is_lost_now_and_then_is_found(monkeypatch):
+    true_export = kills.SegmentationSession.export
+
+    def export(session, path, **options):
+        if np.random.default_rng().random() < 0.7:
+            true_export(session, path, **options)
+
+    monkeypatch.setattr(kills.SegmentationSession, "export", export)
+    assert any("exported" in line for line in kills.kill(8, seed=14).lost)
+
+
+def test_memory_that_a_small_file_cannot_fill_is_found(monkeypatch):
+    def ask(child, kind, path):
+        return {"verdicts": {"read_volume": (reading.AT_THE_CAP, "")}, "peak": 0}
+
+    monkeypatch.setattr(inputs.Child, "ask", ask)
+    assert {defect["verdict"] for defect in inputs.run(4, seed=1, only=".nii").defects} == {inputs.GREEDY}
 
 
 @pytest.mark.slow

@@ -235,3 +235,17 @@ def test_a_syntax_that_no_package_decodes_asks_for_no_package(tmp_path, smooth):
     ) as said:
         read_volume(folder)
     assert "pip install" not in str(said.value)
+
+
+@pytest.mark.parametrize("intercept", ["1e300", "2147483647", "-2147483648"])
+def test_an_intercept_beyond_whole_numbers_neither_wraps_nor_crashes(tmp_path, smooth, intercept):
+    folder = smooth(tmp_path / "ct")
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.RescaleSlope, dataset.RescaleIntercept = 1, intercept
+        dataset.save_as(path)
+    if float(intercept) > 1e38:
+        with pytest.raises(InputFileError, match="infinite"):
+            read_volume(folder)
+    else:
+        assert abs(read_volume(folder).array.mean() - float(intercept)) < 5000
