@@ -21,12 +21,13 @@ Layers = tuple[npt.NDArray[Any], ...]
 
 
 class PaintedLayers:
-    """The layers of one session in file order. A copy is made when the first stroke begins, once a case."""
+    """The layers of one session in file order. A copy of what is labelled is made when the first stroke begins."""
 
     def __init__(self, session: SegmentationSession) -> None:
         self._session = session
         self._grid = Grid.of(session.image)
         self._copies: Layers | None = None
+        self._filled: Box | None = None  # outside which the copies are empty
         self._shown: Box | None = None  # painted here, not in the session yet
 
     @property
@@ -42,13 +43,24 @@ class PaintedLayers:
         painted = whole if box is None else box if shown is None else box.union(shown)
         self._shown = None
         if self._copies is not None:
-            own = self._session.label_layers
-            if len(own) != len(self._copies):
-                self._copies = _copied(own)
+            if len(self._session.label_layers) != len(self._copies):
+                self._copy()
                 return whole
-            for copy, layer in zip(self._copies, own, strict=True):
-                copy[painted.slices] = layer[painted.slices]
+            self._filled = _union(self._session.labelled_box, self._filled)
+            if self._filled is not None:
+                self._take_over(painted.intersection(self._filled))
         return painted
+
+    def _copy(self) -> None:
+        """Of the labelled part alone: the rest of the copies is memory that was never touched."""
+        self._copies = tuple(_empty_as(layer) for layer in self._session.label_layers)
+        self._filled = self._session.labelled_box
+        if self._filled is not None:
+            self._take_over(self._filled)
+
+    def _take_over(self, box: Box) -> None:
+        for copy, layer in zip(self._copies or (), self._session.label_layers, strict=True):
+            copy[box.slices] = layer[box.slices]
 
     def paint(
         self,
@@ -61,14 +73,14 @@ class PaintedLayers:
     ) -> Box | None:
         """Shows a part of a stroke; returns the box to paint again, None where it covers nothing."""
         if self._copies is None:
-            self._copies = _copied(self._session.label_layers)
+            self._copy()
         box, where = stroke_mask(self._grid, points, radius_mm, plane)
         if box.voxels == 0:
             return None
         if threshold is not None:
             where = where & threshold.allows(self._session.image.array[box.slices])
         self._write(box, where, erase=erase)
-        self._shown = box if self._shown is None else self._shown.union(box)
+        self._shown, self._filled = _union(self._shown, box), _union(self._filled, box)
         return box
 
     def _write(self, box: Box, where: npt.NDArray[np.bool_], *, erase: bool) -> None:
@@ -91,5 +103,12 @@ class PaintedLayers:
         own[free] = active
 
 
-def _copied(layers: Layers) -> Layers:
-    return tuple(np.array(layer, order="K") for layer in layers)
+def _empty_as(layer: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Zeros with axes in the same order in memory; unlike those of `zeros_like` not written before they are needed."""
+    order = sorted(range(layer.ndim), key=lambda axis: -abs(layer.strides[axis]))
+    empty = np.zeros([layer.shape[axis] for axis in order], layer.dtype)
+    return empty.transpose(np.argsort(order))
+
+
+def _union(one: Box | None, other: Box | None) -> Box | None:
+    return one if other is None else other if one is None else one.union(other)

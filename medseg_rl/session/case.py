@@ -196,6 +196,14 @@ class Case:
         return None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
 
     @property
+    def labelled_box(self) -> Box | None:
+        """A box that holds every accepted voxel, in file order, perhaps larger than need be; None for none. Costs
+        nothing.
+        """
+        box = self._arrays.occupied
+        return None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
+
+    @property
     def proposal_box(self) -> Box | None:
         """Box of all that the open proposal changed, in file order; None for none, or one that changed nothing."""
         value = self._ledger.open_label
