@@ -24,15 +24,16 @@ NEEDS_LIBRARIES = (
     "the window needs a library of the system: {why}\n"
     "Debian, Ubuntu: apt-get install libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0"
 )
-NEEDS_X = (
-    "the window needs libraries of the X Window System that are missing\nDebian, Ubuntu: apt-get install {packages}"
-)
-X_LIBRARIES = {  # what Qt's xcb plugin loads and does not bring along; without them Qt ends the process
-    "libxcb-cursor.so.0": "libxcb-cursor0",
-    "libxcb-icccm.so.4": "libxcb-icccm4",
-    "libxcb-keysyms.so.1": "libxcb-keysyms1",
-    "libxcb-shape.so.0": "libxcb-shape0",
-    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+NEEDS_FOR_PLATFORM = "the window needs libraries that are missing\nDebian, Ubuntu: apt-get install {packages}"
+PLATFORM_LIBRARIES = {  # what Qt's plugins load and do not bring along; without them Qt ends the process
+    "xcb": {
+        "libxcb-cursor.so.0": "libxcb-cursor0",
+        "libxcb-icccm.so.4": "libxcb-icccm4",
+        "libxcb-keysyms.so.1": "libxcb-keysyms1",
+        "libxcb-shape.so.0": "libxcb-shape0",
+        "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+    },
+    "wayland": {"libwayland-client.so.0": "libwayland-client0", "libwayland-cursor.so.0": "libwayland-cursor0"},
 }
 NEEDS_DISPLAY = "there is no display to open a window on: neither WAYLAND_DISPLAY nor DISPLAY is set"
 
@@ -65,21 +66,22 @@ def what_is_missing() -> str:
         return NEEDS_QT.format(why=error)
     except ImportError as error:
         return NEEDS_LIBRARIES.format(why=error)
-    packages = _missing_for_x() if _will_use_x() else []
-    return NEEDS_X.format(packages=" ".join(packages)) if packages else ""
+    lacking = [_missing_for(platform) for platform in _platforms()]
+    return NEEDS_FOR_PLATFORM.format(packages=" ".join(lacking[0])) if lacking and all(lacking) else ""
 
 
-def _will_use_x() -> bool:
-    """Whether Qt will talk to an X server: it prefers Wayland where there is one."""
+def _platforms() -> list[str]:
+    """Qt's names of what it will try, in its order: Wayland goes first where there is one."""
     chosen = os.environ.get("QT_QPA_PLATFORM")
     if chosen:
-        return chosen.partition(":")[0] == "xcb"
-    return sys.platform.startswith("linux") and "WAYLAND_DISPLAY" not in os.environ
+        return [chosen.partition(":")[0]]
+    displays = {"WAYLAND_DISPLAY": "wayland", "DISPLAY": "xcb"}
+    return [platform for variable, platform in displays.items() if os.environ.get(variable)]
 
 
-def _missing_for_x() -> list[str]:
+def _missing_for(platform: str) -> list[str]:
     """Debian's packages of the libraries that cannot be loaded."""
-    return [package for library, package in X_LIBRARIES.items() if not _loads(library)]
+    return [package for library, package in PLATFORM_LIBRARIES.get(platform, {}).items() if not _loads(library)]
 
 
 def _loads(library: str) -> bool:

@@ -166,13 +166,42 @@ def test_without_qt_it_names_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
     assert 'pip install "medseg-rl[gui]"' in what_is_missing()
 
 
-@pytest.mark.parametrize(("platform", "expected"), [("xcb", True), ("offscreen", False), ("wayland", False)])
-def test_missing_x_libraries_are_named_only_where_qt_would_load_them(
-    platform: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"QT_QPA_PLATFORM": "xcb"}, "libnone9"),
+        ({"QT_QPA_PLATFORM": "offscreen"}, ""),
+        ({"QT_QPA_PLATFORM": "wayland"}, "libneither0"),
+        ({"DISPLAY": ":0"}, "libnone9"),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "libneither0"),
+        ({"WAYLAND_DISPLAY": "wayland-0", "DISPLAY": ":0"}, "libneither0"),
+    ],
+)
+def test_libraries_that_are_missing_are_named_for_what_qt_would_load(
+    environment: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("QT_QPA_PLATFORM", platform)
-    monkeypatch.setattr(app, "X_LIBRARIES", {"libnone.so.9": "libnone9", "libc.so.6": "libc6"})
-    assert what_is_missing().endswith("apt-get install libnone9") is expected
+    on(environment, monkeypatch)
+    missing = {"xcb": {"libnone.so.9": "libnone9", "libc.so.6": "libc6"}, "wayland": {"libneither.so.0": "libneither0"}}
+    monkeypatch.setattr(app, "PLATFORM_LIBRARIES", missing)
+    said = what_is_missing()
+    assert said.endswith(f"apt-get install {named}") if named else said == ""
+
+
+def test_wayland_without_its_libraries_is_no_hindrance_where_there_is_x_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on({"WAYLAND_DISPLAY": "wayland-0", "DISPLAY": ":0"}, monkeypatch)
+    monkeypatch.setattr(app, "PLATFORM_LIBRARIES", {"xcb": {}, "wayland": {"libneither.so.0": "libneither0"}})
+    assert what_is_missing() == ""
+
+
+def on(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Linux with these displays and no other."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("WAYLAND_DISPLAY", "DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_the_command_line_starts_the_window_as_a_process() -> None:
