@@ -10,8 +10,8 @@ CHECKED := medseg_rl gui benchmarks tests
 .PHONY: demo gui test test-all check lint format train-small sample-data picture wheel clean
 .DEFAULT_GOAL := demo
 
-demo: .venv/.stamp-demo  ## robot clicks refine the shipped sample: table, mask, picture and curve in out/demo
-	$(BIN)/medseg-rl demo --output out/demo
+demo: .venv/.stamp-demo  ## robot clicks refine the shipped sample: table, mask, pictures in out/demo; the window where there is one
+	$(BIN)/medseg-rl demo --output out/demo --window
 
 gui: .venv/.stamp-gui  ## opens the window; OPEN = a file or folder to open in it
 	$(BIN)/medseg-rl-gui $(if $(OPEN),"$(OPEN)")

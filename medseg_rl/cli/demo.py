@@ -32,6 +32,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo"),
     bundle: BundleOption = None,
     clicks: Annotated[int, typer.Option(min=1, max=50, help="Clicks of the simulated user.")] = 10,
+    window: Annotated[bool, typer.Option("--window", help="Open the result in the window, with a display.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Let simulated clicks refine the shipped hippocampus samples; write masks, picture and curve."""
@@ -63,6 +64,16 @@ def demo(
     rows = [[str(n), *(_cell(story, n) for story in stories.values())] for n in range(longest)]
     print_table("Dice by click, hippocampus samples", ("clicks", *stories), rows)
     print(f"Model {model.name}, {seconds:.1f} s. Masks, clicks, overlay.png and curve.png are in {output}.")
+    if window:
+        print(_shown_in_window(output))
+
+
+def _shown_in_window(output: Path) -> str:
+    """Opens the first side's session in the window, or says why that cannot be."""
+    from medseg_rl.cli.gui import open_beside
+
+    why_not = open_beside(output / f"hippocampus_{SIDES[0]}.medseg")
+    return f"No window: {why_not}; look at the pictures." if why_not else "The window opens on the refined sample."
 
 
 def _play(
@@ -90,6 +101,7 @@ def _play(
     write_clicks(output / f"hippocampus_{side}_clicks.json", session.world_clicks)
     session.accept()
     session.export(output / f"hippocampus_{side}_mask.nii.gz")
+    session.save(output / f"hippocampus_{side}.medseg", with_voxels=True)
     return Story(image, reference, start, after, made, tuple(scores))
 
 
