@@ -107,6 +107,7 @@ def clone(settings: Settings, seed: int, work: Work) -> Result:
 def train(arm: Arm, settings: Settings, seed: int, work: Work) -> Result:
     """An arm from the cloned player on; its curve, and its weights at half time and at the end."""
     player, (data, validation) = load_player(work, settings, "BC", seed, 1.0), data_of(settings, seed)
+    torch.manual_seed(seed_of("command_rts", arm, seed))  # of what IRL adds
     run = _Run(arm, settings, player, data, validation, seed)
     checkpoint = work.checkpoint(f"{arm}_{seed}")
     if state := checkpoint.load():
