@@ -35,6 +35,9 @@ class Said(QLabel):
         self.setText(text)
         self.setToolTip(text)
 
+    def heightForWidth(self, width: int) -> int:  # noqa: N802
+        return self.sizeHint().height()  # always two lines, so that the views above keep their height
+
     def sizeHint(self) -> QSize:  # noqa: N802
         return QSize(200, 2 * self.fontMetrics().lineSpacing())
 

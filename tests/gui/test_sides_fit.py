@@ -1,0 +1,51 @@
+"""Labels, clicks, Refine, Edit and the proposal bar fit at 1280 x 800, in small and large letters and both themes."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QWidget
+
+from medseg_rl_gui.theme import apply_theme
+from tests.gui.side_cases import boxes, opened
+from tests.gui.test_panels_fit import area, check
+
+
+@pytest.fixture(params=[("dark", 0), ("light", 14)], ids=["dark", "light-14"])
+def sides(request, qapp, tmp_path, dialogs, show):
+    apply_theme(qapp, *request.param)
+    with opened(tmp_path, dialogs, show, labels=boxes((4, 4, 4), (14, 4, 4), size=6)) as made:
+        made.controller.editing.rename_label(2, "A long name of a structure")
+        made.click((20, 20, 10))
+        made.click((24, 20, 10), positive=False)
+        yield made
+    apply_theme(qapp, "dark")
+
+
+def test_the_tabs_are_no_wider_than_their_side(sides, picture):
+    for name in ("refine", "edit"):
+        check(sides, name)
+        bar = area(sides, name).verticalScrollBar()
+        for at, part in ((0, "above"), (bar.maximum(), "below")):
+            bar.setValue(at)
+            picture(sides.window, f"{name}-{part}-{round(sides.window.font().pointSizeF())}")
+
+
+def test_the_sections_on_the_left_show_their_names_whole(sides, picture):
+    for panel in (sides.labels, sides.clicks):
+        for made in panel.findChildren(QAbstractButton):
+            if made.isVisible() and made.text():
+                assert made.width() >= made.sizeHint().width() - 1, made.text()
+    table = sides.labels.table
+    assert table.columnWidth(2) >= 8 * table.fontMetrics().averageCharWidth()
+    assert sum(table.columnWidth(column) for column in range(6)) <= table.viewport().width()
+    said = sides.bar.said
+    assert said.heightForWidth(said.width()) <= said.height()
+    picture(sides.window, f"sides-{round(sides.window.font().pointSizeF())}")
+
+
+def test_everything_can_be_reached_by_tab_and_has_a_name(sides):
+    for panel in (sides.labels, sides.clicks, sides.bar, sides.refine, sides.edit):
+        for made in panel.findChildren(QWidget):
+            if isinstance(made, QAbstractButton | QComboBox | QAbstractSpinBox):
+                assert made.accessibleName(), made
+                assert made.focusPolicy().value & 1, made.accessibleName()
