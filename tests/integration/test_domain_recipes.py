@@ -1,4 +1,4 @@
-"""The recipes of driving and of the command game as a user runs them: smoke runs, a stop in between, what they write."""
+"""The recipes of driving and of the command game as a user runs them: smoke runs, a stop in between, their files."""
 
 from __future__ import annotations
 
