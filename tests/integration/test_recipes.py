@@ -26,30 +26,39 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_text_recipe_goes_on_after_a_kill_and_ends_as_if_there_had_been_none(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run = subprocess.run([*SENTIMENT, str(whole)], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+def smoke_run(folder: Path) -> dict[str, object]:
+    run = subprocess.run([*SENTIMENT, str(folder)], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout)
+    found: dict[str, object] = json.loads(run.stdout)
+    return found
+
+
+def test_the_text_recipe_writes_table_curves_and_card(tmp_path: Path) -> None:
+    found = smoke_run(tmp_path)
     assert found["smoke"]
-    assert {Path(path).name for path in found["files"]} >= {"results.csv", "curves.csv", "curves.png", "card.md"}
-    stopped = subprocess.Popen(
-        [*SENTIMENT, str(killed)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 120
-    while not list((killed / "jobs").glob("arm-1-*.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    stopped.send_signal(signal.SIGKILL)
-    stopped.communicate()
-    again = subprocess.run([*SENTIMENT, str(killed)], env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    assert rows(killed / "every_run.csv") == rows(whole / "every_run.csv")
-    table = rows(whole / "results.csv")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"results.csv", "curves.csv", "curves.png", "card.md", "refusals.csv", "best_of_n.csv"}
+    table = rows(tmp_path / "results.csv")
     assert [row["policy"] for row in table][:3] == ["untrained", "supervised, kind words first", "supervised"]
     assert len(table) == 9
-    text = (whole / "card.md").read_text(encoding="utf-8")
+    text = (tmp_path / "card.md").read_text(encoding="utf-8")
     assert "claims nothing" in text
     assert "这部电影很" in text
+
+
+@pytest.mark.slow
+def test_the_text_recipe_goes_on_after_a_kill_and_ends_as_if_there_had_been_none(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    smoke_run(whole)
+    stopped = subprocess.Popen(
+        [*SENTIMENT, str(killed)], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not list((killed / "jobs").glob("arm-1-*.json")) and stopped.poll() is None:
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGKILL)
+    stopped.wait()
+    smoke_run(killed)
+    assert rows(killed / "every_run.csv") == rows(whole / "every_run.csv")
 
 
 def test_shape_scenes_run_as_a_command(tmp_path: Path) -> None:
