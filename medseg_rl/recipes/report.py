@@ -132,9 +132,10 @@ def _draw(path: Path, report: Report) -> Path:
     figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     labels = list(dict.fromkeys(curve.label for curve in report.curves))
+    explained: set[str] = set()
     axes = figure.subplots(rows, columns, squeeze=False)
     for place, panel in zip(axes.flat, panels, strict=False):
-        named = set()
+        named: set[str] = set()
         for curve in (c for c in report.curves if c.panel == panel):
             label = curve.label if curve.label not in named else None
             named.add(curve.label)
@@ -142,8 +143,10 @@ def _draw(path: Path, report: Report) -> Path:
             marker = "." if len(curve.x) < 30 else None
             place.plot(curve.x, curve.y, color=colour, label=label, linewidth=1.2, alpha=0.8, marker=marker)
         place.set_title(panel, fontsize=10)
-        place.set_xlabel(report.x_label)
-    axes.flat[0].legend(fontsize=7)
+        place.set_xlabel(panel.partition(" over ")[2] or report.x_label)
+        if not named <= explained:
+            place.legend(fontsize=7)
+        explained |= named
     for place in list(axes.flat)[len(panels) :]:
         place.set_axis_off()
     with atomic_path(path) as temporary:

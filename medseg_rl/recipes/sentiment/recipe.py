@@ -46,6 +46,7 @@ NOTES = (
     "to the same prompt; Wilson's interval over answers of all seeds.",
     "refusals: a policy over four templated answers, no language model; it tests the reward of rules and its rubric. "
     "Rates on held-out paraphrases, pooled over seeds; the early policy was cloned from a habit with both faults.",
+    "The reporting judge counts kind characters, so repeating them pleases it: read it beside distinct-2 and samples.",
     "holds: gain of the last policy under the reporting judge >= 0.10, and distinct-2 >= half of the supervised's.",
 )
 
