@@ -69,7 +69,7 @@ def run(work: Work) -> Report:
         temporary.write_text(games_csv(games), encoding="utf-8")
     curves = [
         Curve(panel, arm, [p[0] for p in points], [p[column] for p in points])
-        for panel, column in (("win rate without a command", 1), ("validation NLL, nats", 2))
+        for panel, column in (("win rate while learning", 1), ("validation NLL, nats", 2))
         for arm in TRAINED
         for s in seeds
         if (points := [p for p in trained[f"{arm}_{s}"]["curve"] if p[column] == p[column]])
@@ -254,6 +254,7 @@ def _facts(settings: Settings, seeds: int, minutes: float, work: Work) -> dict[s
 
 NOTES = (
     "Intervals are Student's 95 % over seeds of the mean of that seed's test games. A draw is no win.",
+    "While learning nobody commands, but for IRL: there the commander of the demonstrations does.",
     "All commanders are simulated. Proxy is the commander of the demonstrations itself, not a model of people.",
     "Switch is the RL player without a command and the cloned one under a command; it has no training of its own.",
     "BC was never shown a game without a command: its NA column is what it does where it knows nothing.",
