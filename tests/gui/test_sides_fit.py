@@ -46,6 +46,7 @@ def test_the_sections_on_the_left_show_their_names_whole(sides, picture):
 def test_everything_can_be_reached_by_tab_and_has_a_name(sides):
     for panel in (sides.labels, sides.clicks, sides.bar, sides.refine, sides.edit):
         for made in panel.findChildren(QWidget):
-            if isinstance(made, QAbstractButton | QComboBox | QAbstractSpinBox):
+            own = not made.objectName().startswith("qt_")
+            if own and isinstance(made, QAbstractButton | QComboBox | QAbstractSpinBox):
                 assert made.accessibleName(), made
                 assert made.focusPolicy().value & 1, made.accessibleName()
