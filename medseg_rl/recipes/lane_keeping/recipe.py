@@ -134,7 +134,8 @@ def _reported(runs: dict[Arm, list[Result]], settings: Settings, smoke: bool) ->
         "return": f"greedy and alone, mean of {settings.episodes} episodes; at most {MAX_STEPS}, one a step",
     }
     comparison = _comparisons(runs)
-    notes = (*_verdicts(comparison), *NOTES)
+    fewer = () if settings.seeds >= Settings.seeds else (f"Only {settings.seeds} of {Settings.seeds} seeds were run.",)
+    notes = (*_verdicts(comparison), *fewer, *NOTES)
     return Report(
         "Lane keeping with a person beside the wheel", rows, facts, curves, "steps", notes, smoke=smoke,
         extra_tables={"comparisons": comparison},
