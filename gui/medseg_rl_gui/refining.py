@@ -19,6 +19,7 @@ from medseg_rl.hints.clicks import ClickLabel
 from medseg_rl.interaction import Preview, TurnReport
 from medseg_rl.session import (
     Action,
+    Change,
     DeleteClick,
     Job,
     PlaceClicks,
@@ -284,17 +285,19 @@ class Refining:
         if not self.stop():
             self._settle(self._desk.session.discard)
 
-    def _settle(self, act: Callable[[], object]) -> None:
+    def _settle(self, act: Callable[[], Change | None]) -> None:
         reason = self._desk.why_not()
         if reason:
             self._desk.say(reason)
             return
         box = self._desk.session.proposal_box
         try:
-            act()
+            done = act()
         except MedSegError as error:
             self._desk.say(reason_of(error))
             return
+        if done is not None:
+            self._desk.say(done.name)
         case = self._desk.case
         if case is not None:
             case.view = case.view.changing(balls=())

@@ -14,6 +14,7 @@ from medseg_rl.session import Candidates
 from medseg_rl_gui.asking import Asking
 from medseg_rl_gui.desk import Desk
 from medseg_rl_gui.i18n import tr
+from medseg_rl_gui.learning.disputed import where_to_look
 from medseg_rl_gui.learning.feedback import Feedback
 from medseg_rl_gui.learning.rank_order import RankOrder
 from medseg_rl_gui.view_model import ProposalView
@@ -66,9 +67,19 @@ class Ranking(QObject):
         self.shown = tuple(ProposalView(candidates.label, *session.shown_with(delta)) for delta in candidates.deltas)
         self.candidates, self.order, self._since = candidates, RankOrder(len(candidates)), time.monotonic()
         self._desk.window.acts.enter("ranking")
+        self._show_difference()
         self._say_possible()
         self.opened.emit()
         self.order_changed.emit(self.order)
+
+    def _show_difference(self) -> None:
+        """Leads to a slice on which the candidates differ, unless the one that is shown does already."""
+        view, plane = self._desk.view, self._desk.window.views.active_view.plane
+        image, axis = view.image, view.geometry(plane).axes[0]
+        found = where_to_look(self.shown, view.layers, axis, view.slices[plane]) if self.shown else None
+        if found is not None and image is not None:
+            x, y, z = (float(v) for v in image.index_to_world(found))
+            self._desk.go_to((x, y, z))
 
     def rank(self, number: int) -> None:
         """This one, by its number from 0, comes next."""
