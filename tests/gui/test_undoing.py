@@ -23,8 +23,25 @@ acts = st.one_of(
     st.tuples(st.just("brush"), index, st.booleans()),
     st.tuples(
         st.sampled_from(
-            ["accept", "discard", "start", "refine", "delete", "fill", "islands", "grow", "undo", "redo", "label"]
-            + ["lock", "next", "rename", "replace", "keep", "overlap"]
+            [
+                "accept",
+                "discard",
+                "start",
+                "refine",
+                "delete",
+                "fill",
+                "islands",
+                "grow",
+                "undo",
+                "redo",
+                "label",
+                "lock",
+                "next",
+                "rename",
+                "replace",
+                "keep",
+                "overlap",
+            ]
         )
     ),
 )
