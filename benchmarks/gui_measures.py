@@ -282,15 +282,15 @@ class Measures:
         self.program.wait(lambda: canvas.scene is not None and bool(canvas.scene.keys), "the first surface")
         self.program.rest(1.0)
         self.take("brush")
+        beside = self._beside_the_organ()
         for _ in range(self.few):
-            centre = self.canvases["axial"].rect().center()
-            self.send("axial", QEvent.Type.MouseButtonPress, centre, LEFT, LEFT)
-            self.send("axial", QEvent.Type.MouseButtonRelease, centre, LEFT, BUTTONS.NoButton)
             began = time.perf_counter()
-            self.until(lambda: view.plan.is_waiting, began, "a surface to be asked for")
-            asked = time.perf_counter()
-            self.until(lambda: not view.plan.is_waiting and not view.plan.is_stale, asked, "the surface")
-            found.setdefault("surface", []).append(time.perf_counter() - asked)
+            self.send("axial", QEvent.Type.MouseButtonPress, beside, LEFT, LEFT)
+            self.send("axial", QEvent.Type.MouseButtonRelease, beside, LEFT, BUTTONS.NoButton)
+            if not view.plan.is_stale:
+                raise RuntimeError("the stroke changed no surface")
+            took = self.until(lambda: not view.plan.is_waiting and not view.plan.is_stale, began, "the surface")
+            found.setdefault("surface", []).append(took)
             self.settle()
             self.hand.key("Ctrl+Z")
             self.program.rest(0.6)
@@ -298,6 +298,13 @@ class Measures:
         for _ in range(self.few):
             found.setdefault("frame", []).append(self._frame(lambda: canvas.see_all()))
         self._drag_3d(found)
+
+    def _beside_the_organ(self) -> QPoint:
+        """Where a stroke adds to it, on the screen; its slice is shown then."""
+        image = self.program.session.image
+        x, y, z = (float(v) for v in image.index_to_world(np.array([0.62, 0.45, 0.5]) * image.shape))
+        self.hand.go_to("axial", (x, y, z))
+        return self.hand.at("axial", (x, y, z))
 
     def _frame(self, act: Callable[[], object]) -> float:
         canvas = self.program.window.views.surface.canvas

@@ -58,7 +58,12 @@ ROWS = (
     Row("open", "open .nii.gz", 3.0, 6.0),
     Row("label map", "save label map .nii.gz", 1.0, 3.0),
     Row("session", "save session", 1.0, 3.0),
-    Row("surface", "surface update in 3D, organ of 2 million voxels", 0.500, 2.0),
+    Row(
+        "surface",
+        "stroke to its surface in 3D, organ of 2 million voxels (0.2 s of it is waiting for quiet)",
+        0.500,
+        2.0,
+    ),
     Row("frame", "3D frame", 0.250, 1.0),
     Row("drag", "3D frame while dragging", 0.066, 0.500),
     Row("islands", "islands: keep largest", 0.500, 1.0),
