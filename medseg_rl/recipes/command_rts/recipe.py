@@ -243,7 +243,7 @@ def _facts(settings: Settings, seeds: int, minutes: float, work: Work) -> dict[s
     return {
         "trained from scratch on": f"{settings.demonstrations} demonstrated games a seed (BC), then "
         f"{settings.updates} updates of {settings.games} games in each other arm; no weights or data from elsewhere",
-        "runs": f"{len(TRAINED)} trained arms and BC x {seeds} seeds, {minutes:.1f} CPU minutes in all",
+        "runs": f"{len(TRAINED)} trained arms and BC x {seeds} seeds, {minutes:.1f} CPU minutes (of a run that went on, its last part)",
         "network": f"{weights:,} weights",
         "tests": f"{settings.test_games} games a commander, arm, seed; {settings.duel_games} duels a pair and seed",
         "demonstrator": f"simulated: a script with noise under a commander with a favourite; wins "
