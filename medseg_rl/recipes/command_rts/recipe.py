@@ -243,7 +243,8 @@ def _facts(settings: Settings, seeds: int, minutes: float, work: Work) -> dict[s
     return {
         "trained from scratch on": f"{settings.demonstrations} demonstrated games a seed (BC), then "
         f"{settings.updates} updates of {settings.games} games in each other arm; no weights or data from elsewhere",
-        "runs": f"{len(TRAINED)} trained arms and BC x {seeds} seeds, {minutes:.1f} CPU minutes (of a run that went on, its last part)",
+        "runs": f"{len(TRAINED)} trained arms and BC x {seeds} seeds, {minutes:.1f} CPU minutes "
+        "(of a run that went on, its last part)",
         "network": f"{weights:,} weights",
         "tests": f"{settings.test_games} games a commander, arm, seed; {settings.duel_games} duels a pair and seed",
         "demonstrator": f"simulated: a script with noise under a commander with a favourite; wins "
@@ -255,6 +256,7 @@ def _facts(settings: Settings, seeds: int, minutes: float, work: Work) -> dict[s
 NOTES = (
     "Intervals are Student's 95 % over seeds of the mean of that seed's test games. A draw is no win.",
     "While learning nobody commands, but for IRL: there the commander of the demonstrations does.",
+    "RED ends with a whole cycle: it saw up to three updates of games more than the other arms.",
     "All commanders are simulated. Proxy is the commander of the demonstrations itself, not a model of people.",
     "Switch is the RL player without a command and the cloned one under a command; it has no training of its own.",
     "BC was never shown a game without a command: its NA column is what it does where it knows nothing.",
