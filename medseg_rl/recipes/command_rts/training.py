@@ -1,6 +1,7 @@
 """Trains one arm with one seed: cloning, RL, Joint, RED, IRL. Every one starts from the cloned player of its seed.
 
-All see equally many games but for the rest of RED's last cycle; only what is learned from them differs. A run saves its state now and then and goes on.
+All see equally many games but for the rest of RED's last cycle; only what is learned from them differs.
+A run saves its state now and then and goes on.
 """
 
 from __future__ import annotations
