@@ -42,6 +42,7 @@ SIDES: dict[Side, Point] = {  # where the viewer stands
     "I": (0, 0, -1),
 }
 GROUND, GROUND_TOP = (0.055, 0.06, 0.07), (0.16, 0.18, 0.21)
+BESIDE = 0.05  # of the picture: a corner of the box is mostly empty
 NEARER = 1.2  # than where a ball around everything fits: few bodies fill it
 
 
@@ -123,6 +124,12 @@ class SurfaceScene:
         self._renderer.ResetCamera()  # so that a ball around everything fits
         self._renderer.GetActiveCamera().Dolly(NEARER)
         self._renderer.ResetCameraClippingRange()
+
+    def is_all_in_view(self) -> bool:
+        """Whether the corners of the box around everything are on the picture, but for a small rest."""
+        bounds = self._renderer.ComputeVisiblePropBounds()
+        parts = [self.projected((x, y, z)) for x in bounds[:2] for y in bounds[2:4] for z in bounds[4:]]
+        return all(part is not None and all(-BESIDE <= along <= 1 + BESIDE for along in part) for part in parts)
 
     def turn(self, azimuth: float, elevation: float) -> None:
         """Walks round the surfaces by degrees."""

@@ -124,7 +124,7 @@ class SurfaceView(QFrame):
         self._trial = trial or Trial(self)
         self._drawing: Drawing | None = None
         self._problem = ""
-        self._is_placed = False
+        self._placed: set[int] = set()  # labels whose surface has been in view
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(AFTER_MS)
@@ -172,7 +172,7 @@ class SurfaceView(QFrame):
         self.canvas.show_scene(None)
         if scene is not None:
             scene.close()
-        self.plan, self._is_placed = SurfacePlan(), False
+        self.plan, self._placed = SurfacePlan(), set()
         self._show_state()
 
     # --- which surfaces are wanted ------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ class SurfaceView(QFrame):
 
     def _clear(self) -> None:
         """Another image: the surfaces of the one before go."""
-        self._is_placed, self._problem = False, ""
+        self._placed, self._problem = set(), ""
         if self.canvas.scene is not None:
             for value in self.canvas.scene.keys:
                 self.canvas.scene.remove(value)
@@ -260,11 +260,20 @@ class SurfaceView(QFrame):
                     continue
                 opacity = GLASSY if plan.proposed == value else 1.0
                 scene.dress(value, plan.model.labels[value].colour, shown=value in plan.shown, opacity=opacity)
-            if scene.keys & plan.shown and not self._is_placed:
-                self._is_placed = True
-                self.canvas.look_from("A")
+            self._place(scene, scene.keys & plan.shown)
             self.canvas.redraw()
         self._show_state()
+
+    def _place(self, scene: SurfaceScene, seen: frozenset[int]) -> None:
+        """The camera before the first surface; farther away when a new label would lie beside the picture."""
+        new = seen - self._placed
+        if not new:
+            return
+        if not self._placed:
+            self.canvas.look_from("A")
+        elif not scene.is_all_in_view():
+            self.canvas.see_all()
+        self._placed |= new
 
     def _show_state(self) -> None:
         """Message, buttons and convention as things stand now."""

@@ -559,3 +559,19 @@ def test_every_button_is_named_and_reached_by_tab(view: SurfaceView) -> None:
         assert button.accessibleName()
         assert button.focusPolicy() & Qt.FocusPolicy.TabFocus
     assert isinstance(view.title, QWidget)
+
+
+@pytest.mark.gl
+def test_a_new_label_beside_the_picture_is_brought_into_view(view: SurfaceView, wait_until: Any) -> None:
+    model = two_balls()
+    array = model.layers[0].copy()
+    array[array == LEFT] = 0
+    view.show_model(ViewModel())  # what was in view is forgotten
+    view.show_model(model.changing(layers=(array,)))
+    wait_until(lambda: view.canvas.scene is not None and view.canvas.scene.keys == {RIGHT} and settled(view))
+    far = place_of(view, (-14, 0, 12))
+    assert far[0] > view.canvas.width() or far[1] < 0
+    array[model.layers[0] == LEFT] = LEFT
+    view.show_model(view.plan.model, Box((0, 0, 0), array.shape))
+    wait_until(lambda: 0 < place_of(view, (-14, 0, 12))[0] < view.canvas.width())
+    assert is_like(colour_at(view, (-14, 6, 12)), BLUE)
