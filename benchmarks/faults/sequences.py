@@ -82,6 +82,7 @@ def _one(rng: np.random.Generator, outcome: Outcome) -> None:
         kind, seed = user.KINDS[int(rng.integers(len(user.KINDS)))], int(rng.integers(2**32))
         user.settle(session, kind, seed)
         before = user.locked_masks(session) if kind not in ("undo", "redo") else {}
+        covered = {value: _covered(session, value) for value in before}
         user.act(session, kind, seed)
         user.check(session)
         outcome.actions += 1
@@ -89,6 +90,8 @@ def _one(rng: np.random.Generator, outcome: Outcome) -> None:
         now = {value: _mask(session, value) for value in before if value in session.labels}
         if not all(np.array_equal(mask, before[value]) for value, mask in now.items()):
             raise AssertionError(f"{kind} wrote into a locked label")
+        if any((_covered(session, value) & ~covered[value]).any() for value in now):
+            raise AssertionError(f"{kind} wrote over a locked label")
     _undo_and_redo(user, session, first, outcome)
 
 
@@ -107,3 +110,9 @@ def _undo_and_redo(user: Any, session: Any, first: object, outcome: Outcome) -> 
 
 def _mask(session: Any, value: int) -> Any:
     return np.any([layer == value for layer in session._arrays.layers], axis=0)
+
+
+def _covered(session: Any, value: int) -> Any:
+    """Where another label lies on this one, in another layer."""
+    mask = _mask(session, value)
+    return mask & np.any([(layer != 0) & (layer != value) for layer in session._arrays.layers], axis=0)

@@ -5,6 +5,7 @@ Heavy packages are imported inside the commands, so that `--help` answers at onc
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -77,6 +78,9 @@ def _options(
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be UTF-8: they are shown as they are
+            stream.reconfigure(errors="surrogateescape")
     arguments = sys.argv[1:]
     if "--debug" in arguments:  # taken wherever it stands
         arguments = ["--debug", *(a for a in arguments if a != "--debug")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -59,10 +60,16 @@ def check_mask_output(output: Path, inputs: Iterable[Path]) -> None:
     """Raises OutputError when `output` cannot be written, is of no known kind, or is one of the input files."""
     from medseg_rl.imageio import check_output
 
-    for given in inputs:
-        if output.exists() and given.exists() and output.samefile(given):
-            raise OutputError(f"the output {output} is the input {given}; choose another file")
+    refuse_overwriting(output, inputs)
     check_output(output)
+
+
+def refuse_overwriting(output: Path, inputs: Iterable[Path]) -> None:
+    """Raises OutputError when `output` is one of the input files, by whatever name."""
+    for given in inputs:
+        with contextlib.suppress(OSError, ValueError):  # one is not there, or cannot be: whoever opens it says so
+            if output.samefile(given):
+                raise OutputError(f"the output {output} is the input {given}; choose another file")
 
 
 def check_memory(image: Path, volume: Volume) -> None:

@@ -16,6 +16,7 @@ from medseg_rl.cli.options import (
     TimePointOption,
     TransformOption,
     UnitsOption,
+    refuse_overwriting,
     series_choice,
 )
 from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, print_table, progress, warn
@@ -136,9 +137,7 @@ def _check_output(output: Path, inputs: Iterable[Path]) -> None:
 
     if output.suffix.lower() not in ENDINGS:
         raise OutputError(f"cannot write {output}: its ending is none of {', '.join(ENDINGS)}")
-    for given in inputs:
-        if output.exists() and given.exists() and output.samefile(given):
-            raise OutputError(f"the output {output} is the input {given}; choose another file")
+    refuse_overwriting(output, inputs)
     check_output_path(output)
 
 

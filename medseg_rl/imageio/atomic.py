@@ -35,7 +35,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     check_output_path(final)
     final = Path(os.path.realpath(final))  # through a link, so that the link survives
     with _one_line(final), _exclusive(final) as locked:
-        name = final.name.encode()[-LONGEST_NAME:].decode(errors="ignore")
+        name = _short(final.name)
         if locked:  # nobody else can own these: they were left by a killed process
             for stale in final.parent.glob(f".partial-*-{glob.escape(name)}"):
                 stale.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def _full(final: Path) -> str:
 @contextlib.contextmanager
 def _exclusive(final: Path) -> Iterator[bool]:
     """Holds the lock file of `final`; False where the file system knows no locks. A killed process frees its lock."""
-    path = final.with_name(f".{final.name.encode()[-LONGEST_NAME:].decode(errors='ignore')}.lock")
+    path = final.with_name(f".{_short(final.name)}.lock")
     while True:
         handle = path.open("a+b")
         try:
@@ -156,6 +156,11 @@ def _is_still(path: Path, handle: IO[bytes]) -> bool:
 def _flush(path: Path) -> None:
     with path.open("rb+") as handle:
         os.fsync(handle.fileno())
+
+
+def _short(name: str) -> str:
+    """The end of a name, which need not be UTF-8, for files of our own beside it."""
+    return os.fsencode(name)[-LONGEST_NAME:].decode(errors="ignore")
 
 
 def make_folder(folder: Path) -> None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 import zlib
 
 import pydicom
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks.faults.specimens import UPRIGHT, _images, image
 from benchmarks.faults.specimens_dicom import COLUMNS, ROWS, SLICES, _series
 from benchmarks.faults.user import CubePainter
 from medseg_rl.bundle.layout import read_json
+from medseg_rl.cli import app
 from medseg_rl.errors import BundleError, InputFileError, OutputError
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.imageio import itk, read_mask, read_segmentation, read_volume, write_volume
@@ -169,3 +174,22 @@ def test_a_session_is_never_saved_over_what_its_unsaved_work_is_kept_by(tmp_path
     assert sorted(keeping.case.folder.iterdir()) == before
     keeping.save(tmp_path / name)
     keeping.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8_are_read_written_and_shown(tmp_path, capfdbinary):
+    name = os.fsdecode(b"\xff\xfe.nii.gz")
+    write_volume(tmp_path / name, image())
+    assert read_volume(tmp_path / name).shape == image().shape
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-c", "from medseg_rl.cli import main; main()", "info", str(tmp_path / name)]
+    assert subprocess.run(command, env=environment, check=False).returncode == 0
+    assert b"\xff\xfe.nii.gz" in capfdbinary.readouterr().out
+
+
+def test_an_output_with_a_name_that_is_too_long_is_refused_by_the_commands_too(tmp_path):
+    write_volume(tmp_path / "a.nii", image())
+    for command in (["convert"], ["quantities", "--output"]):
+        name = str(tmp_path / ("x" * 300 + (".csv" if "--output" in command else ".nii")))
+        given = [command[0], str(tmp_path / "a.nii"), *command[1:], name]
+        assert CliRunner().invoke(app, given).exit_code == OutputError.exit_code

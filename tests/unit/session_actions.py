@@ -70,7 +70,7 @@ def started(refiner=None, variant=0, **options):
     another overwrite policy, 3 with open locks and labels that overlap already.
     """
     array = np.zeros(SHAPE, np.uint8)
-    array[9:13, 3:9, 2:8], array[1:3, 1:4, 1:4] = 3, 7
+    array[9:13, 3:9, 2:8], array[1:6, 1:6, 1:6] = 3, 7
     table = LabelMap().adding("Lesion", value=1)
     given = {"label_map": Volume(array, TURNED), "labels": table, "active": 1} | options
     if variant == 3:
