@@ -125,7 +125,8 @@ def _text_lie(plain: bytes, rng: random.Random) -> bytes | None:
     present = [pattern for pattern in LINES if re.search(pattern, plain[:4000])]
     if not present:
         return None
-    for pattern in rng.sample(present, min(len(present), rng.choice((1, 1, 2)))):
+    sizes = [pattern for pattern in present if pattern.startswith((b"sizes", b"DimSize"))]
+    for pattern in sizes if rng.random() < 0.25 else rng.sample(present, min(len(present), rng.choice((1, 1, 2)))):
         start = re.split(rb"(?<=[:=]) ", pattern)[0] + b" " if b":=" not in pattern else b""
         line = start + rng.choice(LINES[pattern]).encode()
         plain = re.sub(pattern, lambda _, line=line: line, plain, count=1)  # type: ignore[misc]

@@ -92,7 +92,7 @@ def test_a_writer_that_is_not_atomic_is_found(monkeypatch):
 
 
 def test_a_power_cut_anywhere_leaves_a_state_that_was():
-    for outcome in (power.power_cuts(40, seed=4), power.feedback_cuts(10, seed=4)):
+    for outcome in (power.power_cuts(60, seed=4), power.feedback_cuts(10, seed=4)):
         assert outcome.lost == []
         assert sum(times for _, times, _, _ in outcome.rows) >= 10
 
