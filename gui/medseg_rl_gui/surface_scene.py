@@ -123,6 +123,8 @@ class SurfaceScene:
         """Comes so near that everything is just seen, in the direction it has."""
         self._renderer.ResetCamera()  # so that a ball around everything fits
         self._renderer.GetActiveCamera().Dolly(NEARER)
+        if not self.is_all_in_view():  # something long fills the ball from end to end
+            self._renderer.GetActiveCamera().Dolly(1 / NEARER)
         self._renderer.ResetCameraClippingRange()
 
     def is_all_in_view(self) -> bool:
