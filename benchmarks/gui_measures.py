@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from medseg_rl.editing import FillHoles, Islands, Margin, Operation
 from medseg_rl_gui.slice_geometry import Plane, Point
+from medseg_rl_gui.surface_view import SurfaceView
 from tests.gui.story_hand import LEFT, NONE
 from tests.gui.story_program import Program
 
@@ -49,6 +51,13 @@ class Measures:
         self.canvases = {plane: program.hand.view(plane).canvas for plane in ("axial", "coronal", "sagittal")}
         self.watch = PaintWatch(list(self.canvases.values()))
         self.few = max(5, repetitions // 6)
+
+    @property
+    def surface(self) -> SurfaceView:
+        """The 3D pane."""
+        view = self.program.window.views.surface
+        assert isinstance(view, SurfaceView)
+        return view
 
     # --- how it is timed ----------------------------------------------------------------------------------------------
 
@@ -102,7 +111,7 @@ class Measures:
     def scroll(self, plane: Plane) -> Seconds:
         for number in range(self.repetitions):
             notch = 1 if (number // 10) % 2 else -1
-            yield self.until_painted(lambda notch=notch: self.hand.wheel(plane, notch), (plane,))
+            yield self.until_painted(partial(self.hand.wheel, plane, notch), (plane,))
 
     def window_drag(self) -> Seconds:
         """Hold W and drag: all three views get another window."""
@@ -111,9 +120,7 @@ class Measures:
         self.send("axial", QEvent.Type.MouseButtonPress, start, LEFT, LEFT)
         self.move("axial", start + QPoint(9, 0), LEFT)
         for place in self.path("axial", self.repetitions):
-            yield self.until_painted(
-                lambda place=place: self.move("axial", place, LEFT), ("axial", "coronal", "sagittal")
-            )
+            yield self.until_painted(partial(self.move, "axial", place, LEFT), ("axial", "coronal", "sagittal"))
         self.send("axial", QEvent.Type.MouseButtonRelease, start, LEFT, BUTTONS.NoButton)
         self._hold_w(False)
         self.hand.key("Alt+1")
@@ -127,7 +134,7 @@ class Measures:
         """Shift and move in the axial view: the two others jump."""
         for place in self.path("axial", self.repetitions):
             yield self.until_painted(
-                lambda place=place: self.move("axial", place, keys=Qt.KeyboardModifier.ShiftModifier),
+                partial(self.move, "axial", place, keys=Qt.KeyboardModifier.ShiftModifier),
                 ("axial", "coronal", "sagittal"),
             )
         self.move("axial", self.canvases["axial"].rect().center())
@@ -140,19 +147,15 @@ class Measures:
             places = self.path("axial", self.repetitions)
             found["brush"].append(
                 self.until_painted(
-                    lambda places=places: self.send("axial", QEvent.Type.MouseButtonPress, places[0], LEFT, LEFT),
+                    partial(self.send, "axial", QEvent.Type.MouseButtonPress, places[0], LEFT, LEFT),
                     ("axial",),
                 )
             )
             for place in places[1:]:
-                found["brush"].append(
-                    self.until_painted(lambda place=place: self.move("axial", place, LEFT), ("axial",))
-                )
+                found["brush"].append(self.until_painted(partial(self.move, "axial", place, LEFT), ("axial",)))
             found["release"].append(
                 self.until_painted(
-                    lambda places=places: self.send(
-                        "axial", QEvent.Type.MouseButtonRelease, places[-1], LEFT, BUTTONS.NoButton
-                    ),
+                    partial(self.send, "axial", QEvent.Type.MouseButtonRelease, places[-1], LEFT, BUTTONS.NoButton),
                     ("axial",),
                 )
             )
@@ -207,10 +210,10 @@ class Measures:
         for _ in range(self.few):
             asking.start_over()
             told: list[object] = []
-            asking.suggestion_changed.connect(hear := lambda found, told=told: told.append(found))
+            asking.suggestion_changed.connect(hear := told.append)
             began = time.perf_counter()
             self.program.window.acts.trigger("model.suggest_next")
-            yield self.until(lambda told=told: bool(told), began, "a suggestion")
+            yield self.until(partial(bool, told), began, "a suggestion")
             asking.suggestion_changed.disconnect(hear)
             self.settle()
         self.hand.key("Esc")
@@ -238,7 +241,7 @@ class Measures:
                 raise RuntimeError(f"{name} changed nothing")
             for keys, kind in (("edit.undo", "undo"), ("edit.redo", "redo"), ("edit.undo", "undo")):
                 found.setdefault(kind, []).append(
-                    self.until_painted(lambda keys=keys: self.program.window.acts.trigger(keys), ("axial",))
+                    self.until_painted(partial(self.program.window.acts.trigger, keys), ("axial",))
                 )
                 self.settle()
 
@@ -269,7 +272,7 @@ class Measures:
             found.setdefault("session", []).append(timed(lambda: hand.key("Ctrl+Shift+S")))
             require(target)
             target = folder / f"labels-{number}.nii.gz"
-            dialogs.answers = [_format("nifti"), target]
+            dialogs.answers = [choosing("nifti"), target]
             found.setdefault("label map", []).append(timed(lambda: hand.key("Ctrl+E")))
             require(target)
 
@@ -277,7 +280,7 @@ class Measures:
 
     def surfaces(self, found: dict[str, list[float]]) -> None:
         """After a stroke: the surface of the organ; frames at full and at half resolution."""
-        view = self.program.window.views.surface
+        view = self.surface
         canvas = view.canvas
         self.program.wait(lambda: canvas.scene is not None and bool(canvas.scene.keys), "the first surface")
         self.program.rest(1.0)
@@ -307,13 +310,13 @@ class Measures:
         return self.hand.at("axial", (x, y, z))
 
     def _frame(self, act: Callable[[], object]) -> float:
-        canvas = self.program.window.views.surface.canvas
+        canvas = self.surface.canvas
         frames, began = canvas.frames, time.perf_counter()
         act()
         return self.until(lambda: canvas.frames > frames, began, "a frame")
 
     def _drag_3d(self, found: dict[str, list[float]]) -> None:
-        canvas = self.program.window.views.surface.canvas
+        canvas = self.surface.canvas
         middle = canvas.rect().center()
 
         def send(kind: QEvent.Type, at: QPoint, button: BUTTONS, held: BUTTONS) -> None:
@@ -325,7 +328,7 @@ class Measures:
         for number in range(self.repetitions):
             at = middle + QPoint(8 + 3 * number, 2 * number)
             found.setdefault("drag", []).append(
-                self._frame(lambda at=at: send(QEvent.Type.MouseMove, at, BUTTONS.NoButton, LEFT))
+                self._frame(partial(send, QEvent.Type.MouseMove, at, BUTTONS.NoButton, LEFT))
             )
         send(QEvent.Type.MouseButtonRelease, middle, LEFT, BUTTONS.NoButton)
         self.program.rest(0.5)
@@ -364,7 +367,9 @@ def require(path: Path) -> None:
         raise RuntimeError(f"{path} was not written")
 
 
-def _format(name: str) -> Callable[[Any], bool]:
+def choosing(name: str) -> Callable[[Any], bool]:
+    """The answer to the export dialog that chooses a format by its id."""
+
     def choose(dialog: Any) -> bool:
         dialog.choose_format(name)
         return True

@@ -18,15 +18,25 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from benchmarks.gui_measures import Measures
+    from medseg_rl.volume import Volume
+    from medseg_rl_gui.slice_geometry import Point
+    from tests.gui.story_program import Program
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "benchmarks" / "GUI.md"
 BEGIN, END = "<!-- speed -->", "<!-- end of speed -->"
 SCREEN = "1920x1200x24"
 Found = dict[str, list[float]]
+Files = tuple[Path, Path]  # image, mask of the organ
 
 
 @dataclass(frozen=True)
@@ -173,7 +183,7 @@ def _start() -> float:
         return time.perf_counter() - began
 
 
-def _files(program, files, repetitions, found):  # type: ignore[no-untyped-def]
+def _files(program: Program, files: Files, repetitions: int, found: Found) -> None:
     """Opens the volume several times; the last stays open, with the organ as its label."""
     from benchmarks.gui_measures import timed
 
@@ -185,7 +195,7 @@ def _files(program, files, repetitions, found):  # type: ignore[no-untyped-def]
     program.settled()
 
 
-def _two_dimensions(program, files, repetitions, found):  # type: ignore[no-untyped-def]
+def _two_dimensions(program: Program, files: Files, repetitions: int, found: Found) -> None:
     from benchmarks.gui_measures import Measures
 
     measures = Measures(program, repetitions)
@@ -207,7 +217,7 @@ def _two_dimensions(program, files, repetitions, found):  # type: ignore[no-unty
         measures.save(Path(folder), found)
 
 
-def _first_clicks(program, measures, found):  # type: ignore[no-untyped-def]
+def _first_clicks(program: Program, measures: Measures, found: Found) -> None:
     """In a new case: the first click loads torch and the model, the others show what a click takes."""
     places = _places(program, 12)
     once: Found = {}
@@ -216,34 +226,39 @@ def _first_clicks(program, measures, found):  # type: ignore[no-untyped-def]
     measures.clicks(places[1:], found)
 
 
-def _places(program, count):  # type: ignore[no-untyped-def]
+def _places(program: Program, count: int) -> list[Point]:
     """Places in and around the lesion, RAS+ mm."""
     image = program.session.image
     middle = np.array([0.36, 0.45, 0.5]) * image.shape
     rng = np.random.default_rng(3)
-    return [tuple(float(v) for v in image.index_to_world(middle + rng.integers(-9, 9, 3))) for _ in range(count)]
+    return [_world(image, middle + rng.integers(-9, 9, 3)) for _ in range(count)]
 
 
-def _model(program, files, repetitions, found):  # type: ignore[no-untyped-def]
+def _world(image: Volume, index: npt.ArrayLike) -> Point:
+    x, y, z = (float(v) for v in image.index_to_world(index))
+    return x, y, z
+
+
+def _model(program: Program, files: Files, repetitions: int, found: Found) -> None:
     from benchmarks.gui_measures import Measures
 
     measures = Measures(program, repetitions)
     program.hand.key("Ctrl+L")
-    place = tuple(float(v) for v in program.session.image.index_to_world(np.array([350, 300, 150])))
+    place = _world(program.session.image, (350, 300, 150))
     found["candidates"] = list(measures.candidates(place))
     found["suggestion"] = list(measures.suggestions(place))
     program.window.acts.trigger("label.previous")
 
 
-def _three_dimensions(program, files, repetitions, found):  # type: ignore[no-untyped-def]
+def _three_dimensions(program: Program, files: Files, repetitions: int, found: Found) -> None:
     from benchmarks.gui_measures import Measures
 
     Measures(program, repetitions).surfaces(found)
 
 
-def _segments(program, study, labels, found):  # type: ignore[no-untyped-def]
+def _segments(program: Program, study: Path, labels: Path, found: Found) -> None:
     """Twenty labels on a DICOM series: written as SEG, and read into the same images again."""
-    from benchmarks.gui_measures import _format, require, timed
+    from benchmarks.gui_measures import choosing, require, timed
 
     program.dialogs.answers = ["discard", "discard"]
     program.hand.key("Ctrl+W")
@@ -255,14 +270,14 @@ def _segments(program, study, labels, found):  # type: ignore[no-untyped-def]
             program.window.open_paths([labels])
             program.settled()
             target = Path(folder) / f"labels-{number}.dcm"
-            program.dialogs.answers = [_format("seg"), target]
+            program.dialogs.answers = [choosing("seg"), target]
             found.setdefault("seg written", []).append(timed(lambda: program.hand.key("Ctrl+E")))
             require(target)
             program.dialogs.answers = ["discard", "discard"]
             program.hand.key("Ctrl+W")
             program.dialogs.answers = []
             program.window.open_paths([study])
-            found.setdefault("seg read", []).append(timed(lambda target=target: program.window.open_paths([target])))
+            found.setdefault("seg read", []).append(timed(partial(program.window.open_paths, [target])))
             program.settled()
             if len(program.session.labels.labels) != 20:
                 raise RuntimeError("the labels were not read")
