@@ -112,10 +112,10 @@ class PainterModels(Models):
 
 
 class Engine:
-    """`hand`: what a user does; `held`: the same without waiting for the worker."""
+    """`hand`: what a user does; `held`: the same without waiting for the worker. `seconds`: the longest wait."""
 
-    def __init__(self, root: Path, models: Models | None = None) -> None:
-        self.dialogs, self.root = ScriptedDialogs(), root
+    def __init__(self, root: Path, models: Models | None = None, seconds: float = 20.0) -> None:
+        self.dialogs, self.root, self._seconds = ScriptedDialogs(), root, seconds
         self.models = models or PainterModels()
         self.window = MainWindow(PreferenceStore.open(), self.dialogs)
         self.controller = Controller(self.window, models=self.models, root=root / "cases")
@@ -173,8 +173,8 @@ class Engine:
         self.window.acts.trigger(id_)
         self.idle()
 
-    def wait(self, true: Callable[[], bool], seconds: float = 20.0) -> None:
-        end = time.monotonic() + seconds
+    def wait(self, true: Callable[[], bool]) -> None:
+        end = time.monotonic() + self._seconds
         while not true():
             assert time.monotonic() < end, "it did not come"
             QCoreApplication.processEvents()
