@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -65,10 +66,13 @@ def scan(
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every file in `folder` and the folders in it, in a fixed order."""
+    """Every file in `folder` and the folders in it, in a fixed order; links into places nobody may look at are not."""
     for parent, folders, names in os.walk(folder):
         folders.sort()
-        yield from (path for path in (Path(parent) / name for name in sorted(names)) if path.is_file())
+        for path in (Path(parent) / name for name in sorted(names)):
+            with contextlib.suppress(OSError):
+                if path.is_file():
+                    yield path
 
 
 def _put(groups: dict[tuple[object, ...], list[list[Slice]]], item: Slice) -> None:

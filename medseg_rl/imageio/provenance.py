@@ -61,7 +61,7 @@ def beside(path: Path) -> Path:
     """Where it lies for a format that has no place for it: mask.provenance.json beside mask.nii.gz."""
     from medseg_rl.imageio.kinds import stem_of
 
-    return path.with_name(f"{stem_of(path)}.provenance.json")
+    return path.parent / f"{stem_of(path)}.provenance.json"
 
 
 def file_content(provenance: Provenance) -> bytes:

@@ -31,7 +31,7 @@ MANY_LABELS = 256  # without a table that names them: whole intensities are like
 
 def table_beside(path: Path) -> Path:
     """Where the label table of a format that holds none lies: mask.labels.json beside mask.nii.gz."""
-    return path.with_name(f"{stem_of(path)}.labels.json")
+    return path.parent / f"{stem_of(path)}.labels.json"
 
 
 def read(

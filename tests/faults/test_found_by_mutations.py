@@ -12,6 +12,7 @@ import sys
 import tracemalloc
 import zipfile
 import zlib
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -193,3 +194,25 @@ def test_an_output_with_a_name_that_is_too_long_is_refused_by_the_commands_too(t
         name = str(tmp_path / ("x" * 300 + (".csv" if "--output" in command else ".nii")))
         given = [command[0], str(tmp_path / "a.nii"), *command[1:], name]
         assert CliRunner().invoke(app, given).exit_code == OutputError.exit_code
+
+
+def test_the_folder_one_stands_in_is_converted_like_any_other(tmp_path, monkeypatch):
+    _series(tmp_path / "series")
+    monkeypatch.chdir(tmp_path / "series")
+    outcome = CliRunner().invoke(app, ["convert", ".", "../out.nii.gz"])
+    assert outcome.exit_code == 0, outcome.output
+    assert read_volume(tmp_path / "out.nii.gz").shape == (COLUMNS, ROWS, SLICES)
+
+
+def test_a_file_that_nobody_may_look_at_does_not_hide_the_others(tmp_path, monkeypatch):
+    _series(tmp_path / "series")
+    (tmp_path / "series" / "barred").touch()
+    true_is_file = Path.is_file
+
+    def is_file(path, **options):
+        if path.name == "barred":
+            raise PermissionError(13, "Permission denied")
+        return true_is_file(path, **options)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert read_volume(tmp_path / "series").shape == (COLUMNS, ROWS, SLICES)
