@@ -26,6 +26,7 @@ from tests.gui.story_program import Program
 Seconds = Iterator[float]
 PATIENCE = 120.0
 BUTTONS = Qt.MouseButton
+ALL = ("axial", "coronal", "sagittal")
 
 
 class PaintWatch(QObject):
@@ -51,6 +52,7 @@ class Measures:
         self.canvases = {plane: program.hand.view(plane).canvas for plane in ("axial", "coronal", "sagittal")}
         self.watch = PaintWatch(list(self.canvases.values()))
         self.few = max(5, repetitions // 6)
+        self.cpu: dict[str, list[float]] = {}
 
     @property
     def surface(self) -> SurfaceView:
@@ -61,15 +63,19 @@ class Measures:
 
     # --- how it is timed ----------------------------------------------------------------------------------------------
 
-    def until_painted(self, act: Callable[[], object], planes: tuple[str, ...]) -> float:
-        """From the event to the end of the paintings that it leads to in all of those views."""
+    def until_painted(self, act: Callable[[], object], planes: tuple[str, ...], name: str) -> float:
+        """From the event to the end of the paintings that it leads to in all of those views.
+
+        What of it the main thread computed goes to `cpu` under its name: the rest is other programs and the worker.
+        """
         before = {plane: self.watch.paintings[self.canvases[plane]] for plane in planes}
-        began = time.perf_counter()
+        began, computed = time.perf_counter(), time.thread_time()
         act()
         while any(self.watch.paintings[self.canvases[plane]] == before[plane] for plane in planes):
             QCoreApplication.processEvents()
             if time.perf_counter() - began > PATIENCE:
                 raise RuntimeError(f"{planes} were never painted")
+        self.cpu.setdefault(name, []).append(time.thread_time() - computed)
         return time.perf_counter() - began
 
     def until(self, true: Callable[[], bool], began: float, what: str) -> float:
@@ -111,7 +117,7 @@ class Measures:
     def scroll(self, plane: Plane) -> Seconds:
         for number in range(self.repetitions):
             notch = 1 if (number // 10) % 2 else -1
-            yield self.until_painted(partial(self.hand.wheel, plane, notch), (plane,))
+            yield self.until_painted(partial(self.hand.wheel, plane, notch), (plane,), f"scroll {plane}")
 
     def window_drag(self) -> Seconds:
         """Hold W and drag: all three views get another window."""
@@ -120,7 +126,7 @@ class Measures:
         self.send("axial", QEvent.Type.MouseButtonPress, start, LEFT, LEFT)
         self.move("axial", start + QPoint(9, 0), LEFT)
         for place in self.path("axial", self.repetitions):
-            yield self.until_painted(partial(self.move, "axial", place, LEFT), ("axial", "coronal", "sagittal"))
+            yield self.until_painted(partial(self.move, "axial", place, LEFT), ALL, "window")
         self.send("axial", QEvent.Type.MouseButtonRelease, start, LEFT, BUTTONS.NoButton)
         self._hold_w(False)
         self.hand.key("Alt+1")
@@ -134,8 +140,7 @@ class Measures:
         """Shift and move in the axial view: the two others jump."""
         for place in self.path("axial", self.repetitions):
             yield self.until_painted(
-                partial(self.move, "axial", place, keys=Qt.KeyboardModifier.ShiftModifier),
-                ("axial", "coronal", "sagittal"),
+                partial(self.move, "axial", place, keys=Qt.KeyboardModifier.ShiftModifier), ALL, "crosshair"
             )
         self.move("axial", self.canvases["axial"].rect().center())
 
@@ -145,20 +150,11 @@ class Measures:
         found["brush"], found["release"] = [], []
         for _ in range(3):
             places = self.path("axial", self.repetitions)
-            found["brush"].append(
-                self.until_painted(
-                    partial(self.send, "axial", QEvent.Type.MouseButtonPress, places[0], LEFT, LEFT),
-                    ("axial",),
-                )
-            )
-            for place in places[1:]:
-                found["brush"].append(self.until_painted(partial(self.move, "axial", place, LEFT), ("axial",)))
-            found["release"].append(
-                self.until_painted(
-                    partial(self.send, "axial", QEvent.Type.MouseButtonRelease, places[-1], LEFT, BUTTONS.NoButton),
-                    ("axial",),
-                )
-            )
+            acts = [partial(self.send, "axial", QEvent.Type.MouseButtonPress, places[0], LEFT, LEFT)]
+            acts += [partial(self.move, "axial", place, LEFT) for place in places[1:]]
+            found["brush"] += [self.until_painted(act, ("axial",), "brush") for act in acts]
+            let_go = partial(self.send, "axial", QEvent.Type.MouseButtonRelease, places[-1], LEFT, BUTTONS.NoButton)
+            found["release"].append(self.until_painted(let_go, ("axial",), "release"))
             self.settle()
             self.hand.key("Ctrl+Z")
         self.take("navigate")
@@ -188,6 +184,7 @@ class Measures:
         QCoreApplication.processEvents()
         found["result"].append(time.perf_counter() - began)
         found["stall"].append(beat.stop())
+        self.cpu.setdefault("stall", []).append(beat.computed)
         desk.counts_changed.disconnect(hear)
         if self.program.session.proposal is None:
             raise RuntimeError("the click led to no proposal")
@@ -241,7 +238,7 @@ class Measures:
                 raise RuntimeError(f"{name} changed nothing")
             for keys, kind in (("edit.undo", "undo"), ("edit.redo", "redo"), ("edit.undo", "undo")):
                 found.setdefault(kind, []).append(
-                    self.until_painted(partial(self.program.window.acts.trigger, keys), ("axial",))
+                    self.until_painted(partial(self.program.window.acts.trigger, keys), ("axial",), kind)
                 )
                 self.settle()
 
@@ -335,18 +332,20 @@ class Measures:
 
 
 class Heartbeat:
-    """The longest time for which the main thread did not come round, seconds."""
+    """The longest time for which the main thread did not come round, seconds, and what it computed in one go."""
 
     def __init__(self) -> None:
         self.longest, self._last = 0.0, time.perf_counter()
+        self.computed, self._spent = 0.0, time.thread_time()
         self._timer = QTimer()
         self._timer.setInterval(1)
         self._timer.timeout.connect(self._beat)
         self._timer.start()
 
     def _beat(self) -> None:
-        now = time.perf_counter()
+        now, spent = time.perf_counter(), time.thread_time()
         self.longest, self._last = max(self.longest, now - self._last), now
+        self.computed, self._spent = max(self.computed, spent - self._spent), spent
 
     def stop(self) -> float:
         self._beat()

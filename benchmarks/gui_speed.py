@@ -213,6 +213,7 @@ def _two_dimensions(program: Program, files: Files, repetitions: int, found: Fou
     found["crosshair"] = list(measures.crosshair())
     measures.brush(found)
     measures.edits(found)
+    found |= {f"{name} cpu": seconds for name, seconds in measures.cpu.items()}
     with tempfile.TemporaryDirectory() as folder:
         measures.save(Path(folder), found)
 
@@ -293,20 +294,23 @@ def over(row: Row, seconds: list[float]) -> bool:
     return bool(seconds) and row.limit is not None and float(np.percentile(seconds, 95)) > row.limit
 
 
-def table(found: dict[str, Found], state: str, repetitions: int) -> str:
+def table(found: dict[str, Found], commit: str, repetitions: int) -> str:
     """The table in Markdown, all platforms side by side."""
     lines = [
-        f"{state}, {machine()}. Repetitions: {repetitions} for what is quick, fewer for what is slow (column n)."
-        " Minimum / median / 95th percentile, wall clock, on a machine that was doing other work too.",
+        f"{commit}, {machine()}. Repetitions: {repetitions} for what is quick, fewer for what is slow (column n)."
+        f" Minimum / median / 95th percentile, wall clock; {load()}. CPU: median of what the main thread computed,"
+        " which other programs do not lengthen so much. A limit counts at the 95th percentile of the wall clock.",
         "",
-        "| operation | target | limit | " + " | ".join(f"{name} | n | " for name in found) + "|",
-        "|---|---:|---:|" + "---:|---:|---|" * len(found),
+        "| operation | target | limit | " + " | ".join(f"{name} | CPU | n | " for name in found) + "|",
+        "|---|---:|---:|" + "---:|---:|---:|---|" * len(found),
     ]
     for row in ROWS:
         cells = [row.what, _ms(row.target), _ms(row.limit)]
         for measured in found.values():
             seconds = measured.get(row.key, [])
-            cells += [_spread(seconds), str(len(seconds)), _verdict(row, seconds)]
+            computed = measured.get(f"{row.key} cpu")
+            cpu = _ms(float(np.median(computed))) if computed else ""
+            cells += [_spread(seconds), cpu, str(len(seconds)), _verdict(row, seconds)]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "GPU: not measured, there was none."]
     return "\n".join(lines)
@@ -346,6 +350,14 @@ def machine() -> str:
         platform.machine(),
     )
     return f"{model}, {cores} cores, Python {platform.python_version()}, {platform.system()}"
+
+
+def load() -> str:
+    """How busy the machine was meanwhile."""
+    try:
+        return f"{os.getloadavg()[2]:.0f} programs wanted these cores at once in the last quarter of an hour"
+    except OSError:
+        return "how busy the machine was is not known"
 
 
 def _lines(path: str) -> list[str]:
