@@ -47,6 +47,7 @@ def deepest(mask: np.ndarray) -> tuple[int, int, int]:
 
 def test_a_start_and_some_clicks_come_nearer_to_the_target(engine: Engine, target: np.ndarray) -> None:
     engine.do("model.start")
+    assert engine.dialogs.texts == []
     found = [dice(engine.session.mask, target)]
     assert found[0] > 0.5
     assert not engine.session.label_map.any()
