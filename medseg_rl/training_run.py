@@ -20,7 +20,7 @@ from medseg_rl.agent.refine import VoxelAgentRefiner
 from medseg_rl.automatic.segmenter import AutomaticConfig
 from medseg_rl.automatic.starts import WHOLE_SPLIT, Starts, fold_network, out_of_fold_starts
 from medseg_rl.bundle import AgentSettings, Bundle, BundleCard, TrainingData, save_bundle
-from medseg_rl.dataset import WHOLE, Dataset, Target, target_name
+from medseg_rl.dataset import WHOLE, Dataset, Target, keep_drawn_split, target_name
 from medseg_rl.errors import BundleError, Cancelled, InputFileError
 from medseg_rl.evaluation import Plan, load_evaluation_cases, validation_curve
 from medseg_rl.imageio.atomic import atomic_path
@@ -82,6 +82,7 @@ def train_on(
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, dataset, config, target)
     with atomic_path(folder / RECORD) as record:
+        keep_drawn_split(folder, dataset)
         starts = out_of_fold_starts(dataset, config.automatic, folder / "starts", target=target, progress=stage)
         cases = load_training_cases(
             dataset, "train", target=target, starts=starts, progress=lambda done, total: stage("reading", done, total)

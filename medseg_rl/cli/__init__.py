@@ -14,6 +14,7 @@ import typer
 from medseg_rl import __version__
 from medseg_rl.cli import (
     convert,
+    data,
     demo,
     doctor,
     evaluate,
@@ -44,6 +45,7 @@ COMMANDS = (
     quantities,
     convert,
     labels,
+    data,
     train,
     evaluate,
     recipe,

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from medseg_rl.cli.options import ChangesOption, DataOption, DatasetOption, TargetOption, find_dataset, parse_target
+from medseg_rl.cli.options import (
+    ChangesOption,
+    ChannelOption,
+    DataOption,
+    DatasetOption,
+    SplitsOption,
+    TargetOption,
+    parse_target,
+)
 from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, progress
 
 STOPPED = "stopping after this click; finished cases are kept and the same command goes on"
@@ -33,6 +41,8 @@ def evaluate(
     ],
     data: DataOption = None,
     dataset: DatasetOption = "hippocampus",
+    channel: ChannelOption = None,
+    splits: SplitsOption = None,
     target: TargetOption = "whole",
     split: Annotated[str, typer.Option(help="train, val or test. Tune on val; run test once.")] = "val",
     start: Annotated[
@@ -59,7 +69,7 @@ def evaluate(
     --set changes a rule, such as roi=product, guard_mm=40, steps=1, enforce_clicks=false, robot_seeds=[0,1], threads=2.
     """
     from medseg_rl.config import changed, with_changes
-    from medseg_rl.dataset import load_dataset
+    from medseg_rl.dataset import find_dataset, load_dataset
     from medseg_rl.evaluation import EvaluationConfig, parse_method, write_report
     from medseg_rl.evaluation import evaluate as run
 
@@ -70,7 +80,7 @@ def evaluate(
     shared = with_changes(shared, changes or ())
     done = []
     with interruptible(STOPPED) as cancel, progress("reading the data set") as bar:
-        cases = load_dataset(find_dataset(data, dataset))
+        cases = load_dataset(find_dataset(data, dataset), channel=channel, splits=splits)
         for kind, user in [(kind, user) for kind in start or ["B"] for user in robot or ["primary"]]:
             bar.rename(f"start {kind}, robot {user}")
             config = changed(shared, {"split": split, "start": kind, "robot": user}, where="evaluate")

@@ -47,7 +47,19 @@ DataOption = Annotated[
     Path | None,
     typer.Option(help="Folder of data sets; MEDSEG_RL_DATA stands for it.", show_default=False),
 ]
-DatasetOption = Annotated[str, typer.Option(help="Data set: a folder in the data folder.")]
+DatasetOption = Annotated[
+    str, typer.Option(help="Data set: a folder in the data folder. Not needed where --data is a data set itself.")
+]
+ChannelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Which image, by name or number, where a case has several (nnU-Net, BraTS, 4D).", show_default=False
+    ),
+]
+SplitsOption = Annotated[
+    Path | None,
+    typer.Option(help="File of the split by subject; the folder's splits.json, or drawn.", show_default=False),
+]
 ChangesOption = Annotated[
     list[str] | None, typer.Option("--set", help="One setting as NAME=VALUE; repeat it.", show_default=False)
 ]
@@ -105,11 +117,3 @@ def parse_target(text: str) -> Literal["whole"] | tuple[int, ...]:
         return tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError:
         raise typer.BadParameter(f'"{text}" is neither "whole" nor label values such as "1,2"') from None
-
-
-def find_dataset(data: Path | None, dataset: str) -> Path:
-    """The folder `dataset` of the data folder, or the data folder itself where that is a data set."""
-    from medseg_rl.dataset import find_data_root
-
-    root = find_data_root(data)
-    return root if (root / "dataset.json").is_file() else root / dataset

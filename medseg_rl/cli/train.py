@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from medseg_rl.cli.options import ChangesOption, DataOption, DatasetOption, TargetOption, find_dataset, parse_target
+from medseg_rl.cli.options import (
+    ChangesOption,
+    ChannelOption,
+    DataOption,
+    DatasetOption,
+    SplitsOption,
+    TargetOption,
+    parse_target,
+)
 from medseg_rl.cli.terminal import JsonOption, guarded, interruptible, print_json, progress
 from medseg_rl.errors import Cancelled
 
@@ -26,6 +34,8 @@ def train(
     ],
     data: DataOption = None,
     dataset: DatasetOption = "hippocampus",
+    channel: ChannelOption = None,
+    splits: SplitsOption = None,
     target: TargetOption = "whole",
     preset: Annotated[str, typer.Option(help='"product", "small", or "itermrl" (the published setting).')] = "product",
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.", show_default=False)] = None,
@@ -42,7 +52,7 @@ def train(
     wanted = parse_target(target)
     settings = run_config(preset, config, changes or ())
     with interruptible(STOPPED) as cancel, progress("reading the data set") as bar:
-        from medseg_rl.dataset import load_dataset
+        from medseg_rl.dataset import find_dataset, load_dataset
         from medseg_rl.training_run import train_on
 
         folder = find_dataset(data, dataset)
@@ -51,7 +61,7 @@ def train(
             bar.rename(stage)
             bar.show(done, total)
 
-        cases = load_dataset(folder)
+        cases = load_dataset(folder, channel=channel, splits=splits)
         if cancel():
             raise Cancelled("stopped before the training began")
         bundle = train_on(cases, settings, output, target=wanted, name=name, progress=shown, cancel=cancel)

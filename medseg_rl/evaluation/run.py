@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from medseg_rl.dataset import WHOLE, Dataset, Target, target_name
+from medseg_rl.dataset import WHOLE, Dataset, Target, keep_drawn_split, target_name
 from medseg_rl.errors import Cancelled, InputFileError, OutputError
 from medseg_rl.evaluation import manifest
 from medseg_rl.evaluation.cases import StartKind, empty_start_side_mm
@@ -98,6 +98,7 @@ def evaluate(
         parts.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {parts}: {error.strerror}; choose another place") from error
+    keep_drawn_split(out, dataset)
     described = {method.label: _describe(method) for method in config.methods}
     rules = _rules(dataset, config)
     tasks = _tasks(dataset, config, rules, described, parts)
