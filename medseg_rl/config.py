@@ -40,7 +40,7 @@ PRESETS: dict[str, Settings] = {
         },
     },
     # For small regions such as the hippocampus, on two cores in at most an hour.
-    "small": {"training": {"updates": 2400, "validate_every": 300}},
+    "small": {"training": {"updates": 4000, "validate_every": 400}},
 }
 
 

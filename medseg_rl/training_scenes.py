@@ -36,15 +36,18 @@ class TrainingCase:
 class SceneConfig:
     """Shares and strengths; lengths in mm.
 
-    What `automatic_share` and `corrupted_share` leave of 1 starts empty. `class_ratio_cap` 1 means no class balance,
-    so that 0.5 stays the best threshold. `reader_share` of the scenes get a reference whose contour another reader
-    might have drawn: displaced smoothly by about `reader_mm`. `warp_share` of them are
-    rotated and scaled; the others keep the file's own voxels, unblurred, as the product sees them. `flip_axes` are
-    mirrored half the time: none, for a structure that lies one way, since a start errs alike in every case.
+    What `automatic_share` and `corrupted_share` leave of 1 starts empty. Of the corrupted `soft_share` look as sure of
+    themselves as an automatic start does, so that its sureness is no proof that it is right. `class_ratio_cap` 1 means
+    no class balance, so that 0.5 stays the best threshold. `reader_share` of the scenes get a reference whose contour
+    another reader might have drawn: displaced smoothly by about `reader_mm`. `warp_share` of them are rotated and
+    scaled; the others keep the file's own voxels, unblurred, as the product sees them. `flip_axes` are mirrored half
+    the time: none, for a structure that lies one way, since a start errs alike in every case.
     """
 
-    automatic_share: float = 0.75
-    corrupted_share: float = 0.1
+    automatic_share: float = 0.7
+    corrupted_share: float = 0.15
+    soft_share: float = 0.7
+    softness_mm: tuple[float, float] = (0.3, 1.5)
     reader_share: float = 0.05
     reader_mm: float = 1.0
     reader_smoothness_mm: float = 6.0
@@ -126,8 +129,18 @@ def _start(
         return np.clip(np.rint(automatic), LOWEST, HIGHEST).astype(np.uint8)
     if draw < config.automatic_share + config.corrupted_share:
         corrupted = corrupt_mask(reference, spacing, rng)
+        if rng.random() < config.soft_share:
+            return _softened(corrupted, spacing, rng.uniform(*config.softness_mm))
         return np.where(corrupted, BINARY_OBJECT, BINARY_BACKGROUND).astype(np.uint8)
     return np.full(reference.shape, LOWEST, np.uint8)
+
+
+def _softened(mask: npt.NDArray[np.bool_], spacing: Spacing, softness_mm: float) -> Percent:
+    """A state that is as sure of a mask as a network is of its own: log-odds grow with the depth, one each softness."""
+    inside = ndimage.distance_transform_edt(mask, sampling=spacing)
+    outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
+    probability = 1 / (1 + np.exp(-np.clip((inside - outside) / softness_mm, -20, 20)))
+    return np.clip(np.rint(100 * probability), LOWEST, HIGHEST).astype(np.uint8)
 
 
 def _other_scanner(image: FloatMap, config: SceneConfig, rng: np.random.Generator) -> FloatMap:

@@ -147,4 +147,19 @@ def test_a_scene_is_drawn_the_same_for_the_same_seed_and_within_its_bounds():
     assert first.image.shape == (8, 10, 12)
     assert first.start.min() >= 1
     assert first.start.max() <= 99
-    assert set(np.unique(first.weights)) <= {1.0, 4.0}
+    assert set(np.unique(first.weights)) == {1.0}
+
+
+def test_voxels_near_the_surface_may_weigh_more():
+    scene = draw_scene(balls(), SceneConfig(boundary_weight=3.0), np.random.default_rng(5))
+    assert set(np.unique(scene.weights)) == {1.0, 4.0}
+
+
+@pytest.mark.parametrize(("soft_share", "levels"), [(0.0, {10, 90}), (1.0, set(range(1, 100)))])
+def test_a_corrupted_start_is_bare_or_as_sure_of_itself_as_a_network(soft_share, levels):
+    config = SceneConfig(automatic_share=0.0, corrupted_share=1.0, soft_share=soft_share, reader_share=0.0)
+    starts = [draw_scene(balls(), config, np.random.default_rng(seed)).start for seed in range(5)]
+    seen = set(np.unique(starts))
+    assert seen <= levels
+    assert {10, 90} <= seen if not soft_share else len(seen - {1, 99}) > 4
+    assert all(not np.array_equal(start > 50, start > 99) for start in starts)
