@@ -90,18 +90,39 @@ def test_help_names_the_commands() -> None:
         assert command in run.stdout
 
 
-def test_every_package_that_is_imported_is_declared() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]["agents"]
-    declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in (*project["dependencies"], *extras)}
-    names = {"skimage": "scikit-image", "cc3d": "connected-components-3d", "fast_simplification": "fast-simplification"}
+NAMES = {
+    "skimage": "scikit-image",
+    "cc3d": "connected-components-3d",
+    "fast_simplification": "fast-simplification",
+    "highway_env": "highway-env",
+    "stable_baselines3": "stable-baselines3",
+    "yaml": "pyyaml",
+}
+
+
+def _imported(folder: Path) -> set[str]:
+    """The packages of others that modules below a folder import, by the names they are installed by."""
     imported: set[str] = set()
-    for path in (ROOT / "medseg_rl").rglob("*.py"):
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.partition(".")[0])
     third_party = imported - set(sys.stdlib_module_names) - {"medseg_rl", "__future__"}
-    undeclared = {name for name in third_party if names.get(name, name).lower() not in declared}
-    assert undeclared == set()
+    return {NAMES.get(name, name).lower() for name in third_party}
+
+
+@pytest.mark.parametrize(("folder", "extras"), [("recipes", ("lang", "driving")), ("", ("agents", "lang", "driving"))])
+def test_every_package_that_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in lines}
+    assert _imported(ROOT / "medseg_rl" / folder) - declared == set()
+
+
+def test_only_recipes_import_what_recipes_alone_bring() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    theirs = {re.split(r"[<>=\[ ]", line)[0].lower() for extra in ("lang", "driving") for line in project[extra]}
+    others = [path for path in (ROOT / "medseg_rl").iterdir() if path.is_dir() and path.name != "recipes"]
+    assert {name for folder in others for name in _imported(folder) & theirs} == set()
