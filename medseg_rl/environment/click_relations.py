@@ -52,10 +52,11 @@ def click_relations(
     was clicked? "click_sign" (1 object, -1 background; 1 without clicks) of the nearest new click turns all that
     speaks of a class:
     "start" (log-odds of the state before any click, over 3), "boundary" (signed distance to the surface of the mask,
-    over 5 mm), "start_boundary" (the same of the state before any click), "same_hints" and "opposite_hints" (hint maps of all clicks of that and of the other class). Of the
-    nearest new click also "click_nearness" (1 at the click, 0 from 12 mm on), "click_boundary" (its own "boundary"),
-    "click_contrast" (how much brighter the voxel is than the clicked one, over three standard deviations),
-    "click_alignment" (cosine between the directions of the boundary there and here).
+    over 5 mm), "start_boundary" (the same of the state before any click), "same_hints" and "opposite_hints" (hint maps
+    of all clicks of that and of the other class). Of the nearest new click also "click_nearness" (1 at the click, 0
+    from 12 mm on), "click_boundary" (its own "boundary"), "click_contrast" (how much brighter the voxel is than the
+    clicked one, over three standard deviations), "click_alignment" (cosine between the directions of the boundary there
+    and here).
     """
     boundary = signed_distance(percent > MASK_THRESHOLD, spacing)
     sign = np.ones(percent.shape, np.float32)
