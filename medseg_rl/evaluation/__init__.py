@@ -14,6 +14,7 @@ from medseg_rl.evaluation.methods import Method, parse_method
 from medseg_rl.evaluation.records import Record, read_records, write_records
 from medseg_rl.evaluation.report import write_report
 from medseg_rl.evaluation.run import Evaluation, EvaluationConfig, evaluate
+from medseg_rl.evaluation.sharding import own_shard, patiently
 from medseg_rl.evaluation.turns import Plan, Turn, drive
 from medseg_rl.evaluation.validation import validation_curve
 
@@ -31,7 +32,9 @@ __all__ = [
     "evaluate",
     "load_evaluation_case",
     "load_evaluation_cases",
+    "own_shard",
     "parse_method",
+    "patiently",
     "read_records",
     "validation_curve",
     "write_records",

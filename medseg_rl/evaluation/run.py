@@ -10,8 +10,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from medseg_rl.evaluation import manifest
 from medseg_rl.evaluation.cases import StartKind, empty_start_side_mm
 from medseg_rl.evaluation.methods import AUTOMATIC, Method
 from medseg_rl.evaluation.records import VARIANT_MARK, Record, write_records
-from medseg_rl.evaluation.tasks import Task, TaskResult, finished, run_task
+from medseg_rl.evaluation.sharding import ALL, Shard, patiently
+from medseg_rl.evaluation.tasks import Task, TaskResult, died, finished, run_task
 from medseg_rl.evaluation.turns import TIMEOUT_S, Plan, RoiKind
 from medseg_rl.hints.robots import ROBOT_VERSION, ROBOTS
 from medseg_rl.refiner import never_cancelled
@@ -44,7 +46,8 @@ class EvaluationConfig:
     `starts`: folder of the automatic starts, for start A. `interactions` None: 20, or 5 for the native robot.
     `guard_mm` None: locality guard off, as in the main table. `limit`: the first cases alone, for a trial. `threads`:
     of one process. `jobs`: processes side by side; latencies are comparable with 1 alone. `measure_memory`: a fresh
-    process for each case. `not_run`: name of a comparator that could not be run, and why.
+    process for each case. With either a process that dies counts as a crash. `not_run`: name of a comparator that could
+    not be run, and why. `shard`: (which, of how many) shares of the work is done here, all into one folder.
     """
 
     methods: tuple[Method, ...]
@@ -65,16 +68,21 @@ class EvaluationConfig:
     jobs: int = 1
     measure_memory: bool = False
     not_run: Mapping[str, str] = field(default_factory=dict)
+    shard: Shard = ALL
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of it: the rows, and the files they are in."""
+    """What came of it: the rows, and the files they are in.
+
+    `open_runs` > 0: other shares are at work still, and whoever ends last writes the files.
+    """
 
     records: tuple[Record, ...]
     csv: Path
     manifest: Path
     failures: tuple[Mapping[str, Any], ...]
+    open_runs: int = 0
 
 
 def evaluate(
@@ -102,15 +110,23 @@ def evaluate(
     described = {method.label: _describe(method) for method in config.methods}
     rules = _rules(dataset, config)
     tasks = _tasks(dataset, config, rules, described, parts)
-    results = _run_all(tasks, config, progress, cancel)
+    which, of_how_many = config.shard
+    results = _run_all(tasks[which - 1 :: of_how_many], config, progress, cancel)
+    open_runs = 0
+    if config.shard != ALL:
+        stored = [finished(task) for task in tasks]
+        results = [result for result in stored if result is not None]
+        open_runs = len(stored) - len(results)
     records = tuple(record for result in results for record in result.records)
     failures = tuple(result.failure for result in results if result.failure is not None)
     name = "_".join((rules["set"], config.split, rules["structure"], config.start, config.robot, config.roi))
     name += VARIANT_MARK * bool(_variant(config)) + _variant(config)
     csv, json = out / f"{name}.csv", out / f"{name}.json"
-    write_records(csv, records)
+    if open_runs:
+        return Evaluation((), csv, json, failures, open_runs)
+    patiently(lambda: write_records(csv, records), config.shard)
     about = _manifest(dataset, config, rules, described, results, command, time.perf_counter() - began)
-    about.write(json)
+    patiently(lambda: about.write(json), config.shard)
     return Evaluation(records, csv, json, failures)
 
 
@@ -148,7 +164,18 @@ def _rules(dataset: Dataset, config: EvaluationConfig) -> dict[str, Any]:
     }
 
 
-_NO_RULE = ("methods", "target", "starts", "limit", "threads", "jobs", "measure_memory", "not_run", "robot_seeds")
+_NO_RULE = (
+    "methods",
+    "target",
+    "starts",
+    "limit",
+    "threads",
+    "jobs",
+    "measure_memory",
+    "not_run",
+    "robot_seeds",
+    "shard",
+)
 
 
 def _describe(method: Method) -> dict[str, Any]:
@@ -228,7 +255,30 @@ def _in_turn(
 def _side_by_side(
     tasks: Sequence[Task], places: Sequence[int], config: EvaluationConfig, cancel: Callable[[], bool]
 ) -> Iterator[tuple[int, TaskResult]]:
-    """In processes of their own, started fresh: nothing of torch or numba is shared by a fork."""
+    """In processes of their own; where one dies, those that may have killed it are tried alone."""
+    left = list(places)
+    while left:
+        try:
+            for place, result in _pooled(tasks, left, config, cancel):
+                left.remove(place)
+                yield place, result
+        except BrokenProcessPool:
+            for place in left[: max(1, config.jobs) + 1]:  # the others had not begun
+                left.remove(place)
+                yield place, _alone(tasks[place], config, cancel)
+
+
+def _alone(task: Task, config: EvaluationConfig, cancel: Callable[[], bool]) -> TaskResult:
+    try:
+        return next(result for _, result in _pooled([task], [0], replace(config, jobs=1), cancel))
+    except BrokenProcessPool:
+        return died(task)
+
+
+def _pooled(
+    tasks: Sequence[Task], places: Sequence[int], config: EvaluationConfig, cancel: Callable[[], bool]
+) -> Iterator[tuple[int, TaskResult]]:
+    """As they end. Processes are started fresh: nothing of torch or numba is shared by a fork."""
     pool = ProcessPoolExecutor(
         max(1, config.jobs),
         mp_context=multiprocessing.get_context("spawn"),

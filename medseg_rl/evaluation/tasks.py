@@ -9,20 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medseg_rl import metrics
 from medseg_rl.dataset import Case, Target, target_name
 from medseg_rl.evaluation.cases import StartKind, load_evaluation_case
 from medseg_rl.evaluation.memory import PeakMemory
 from medseg_rl.evaluation.methods import Method
-from medseg_rl.evaluation.records import FAILURES, NO_CLICK_LEFT, OK, Record, record_of, row_of
+from medseg_rl.evaluation.records import CRASH, FAILURES, NO_CLICK_LEFT, OK, Record, record_of, row_of
 from medseg_rl.evaluation.scoring import Scores, respected, score
 from medseg_rl.evaluation.turns import Plan, Turn, drive
-from medseg_rl.hints.robots import ROBOTS
+from medseg_rl.hints.robots import ROBOTS, robot_rng
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.refiner import Refiner, never_cancelled
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from medseg_rl.automatic.starts import Starts
@@ -98,6 +97,22 @@ def run_task(task: Task, cancel: Callable[[], bool] = never_cancelled) -> TaskRe
     if refiner is not None:
         records += _carried(records[-1], task.plan.interactions)
     result = TaskResult(tuple(records), _failure(task, before), _respected_at_end(before))
+    _store(task, result)
+    return result
+
+
+def died(task: Task) -> TaskResult:
+    """The stored result of a task whose process died: empty from the first click on, as a crash counts."""
+    case = load_evaluation_case(task.case, task.target, task.start, _starts(task))
+    start = next(drive(case, None, ROBOTS[task.robot](), task.plan))
+    robot, spacing = ROBOTS[task.robot](), case.image.spacing
+    rng = robot_rng(case.id, task.plan.robot_seed, 1)
+    clicks = robot.next_clicks(case.reference, start.mask, (), spacing, robot.clicks_per_interaction, rng)
+    said = "its process died (killed or crashed); counted from the first click on"
+    failed = Turn(1, np.zeros_like(start.mask), tuple(clicks), 0, CRASH, error=said)
+    records = [_record(task, turn, score(turn.mask, case.reference, spacing), None, None) for turn in (start, failed)]
+    records += _carried(records[-1], task.plan.interactions)
+    result = TaskResult(tuple(records), _failure(task, failed), None)
     _store(task, result)
     return result
 

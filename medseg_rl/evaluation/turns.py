@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from medseg_rl.errors import Cancelled
 from medseg_rl.evaluation.cases import EvaluationCase
+from medseg_rl.evaluation.oracle import InsideBox, oracle_box
 from medseg_rl.evaluation.records import CRASH, INVALID, OK, TIMEOUT
 from medseg_rl.hints.clicks import Click
 from medseg_rl.hints.robots import Robot, robot_rng
@@ -26,7 +27,7 @@ from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, Refin
 from medseg_rl.session import SegmentationSession
 
 Mask = npt.NDArray[np.bool_]
-RoiKind = Literal["common", "product", "whole"]
+RoiKind = Literal["common", "product", "whole", "oracle"]
 TIMEOUT_S = 60.0
 
 
@@ -79,6 +80,8 @@ def drive(
     `refiner` None: the start alone. `alarm`: also stop a refiner that never asks `cancel` (POSIX, main thread).
     A failed turn has an empty mask and a status that says why. Raises `Cancelled` when `cancel` answers True.
     """
+    if refiner is not None and plan.roi == "oracle":
+        refiner = InsideBox(refiner, oracle_box(case.image, case.reference))
     watched = _Watched(refiner, plan.timeout_s) if refiner is not None else None
     session = SegmentationSession(case.image, watched or _no_refiner, _interaction_config(plan))
     if case.start is not None:
@@ -130,7 +133,8 @@ def _interact(
 
 def _interaction_config(plan: Plan) -> InteractionConfig:
     return InteractionConfig(
-        roi=plan.roi,
+        roi="whole" if plan.roi == "oracle" else plan.roi,
+        two_scale=plan.roi != "oracle",
         steps=plan.steps,
         enforce_clicks=plan.enforce_clicks,
         edit_radius_mm=plan.guard_mm,

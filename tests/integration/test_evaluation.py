@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import nibabel
 import numpy as np
 import pytest
 
+import medseg_rl.evaluation.run as evaluation_run
 from medseg_rl.dataset import Dataset, load_dataset
 from medseg_rl.errors import BundleError, Cancelled, InputFileError
 from medseg_rl.evaluation import (
@@ -26,11 +28,13 @@ from medseg_rl.evaluation import (
     drive,
     empty_start_side_mm,
     evaluate,
+    own_shard,
     parse_method,
     validation_curve,
     write_report,
 )
 from medseg_rl.evaluation.cases import corrupted_start
+from medseg_rl.evaluation.oracle import oracle_box
 from medseg_rl.evaluation.tuning import GRIDS, Trial, best_method, read_trials, tune, write_trials
 from medseg_rl.hints.clicks import ClickLabel
 from medseg_rl.hints.robots import ROBOTS
@@ -415,3 +419,80 @@ def test_the_parameter_set_of_highest_auc_is_chosen_under_the_plain_name():
 def test_a_method_without_a_grid_is_refused():
     with pytest.raises(InputFileError, match="no grid"):
         tune([case_in_memory()], "enforce_only", "A", plan=WHOLE)
+
+
+# ---- shares, dying processes, the oracle's region -------------------------------------------------------------------
+
+
+def test_shares_of_one_folder_end_with_the_rows_of_one_process(dataset: Dataset, tmp_path: Path):
+    whole = evaluate(dataset, CONFIG, tmp_path / "whole")
+    first = evaluate(dataset, replace(CONFIG, shard=(1, 3)), tmp_path / "shared")
+    assert (first.records, first.open_runs) == ((), 8)
+    assert not first.csv.exists()
+    assert evaluate(dataset, replace(CONFIG, shard=(3, 3)), tmp_path / "shared").open_runs == 4
+    last = evaluate(dataset, replace(CONFIG, shard=(2, 3)), tmp_path / "shared")
+    assert last.open_runs == 0
+    assert without_times(last.csv) == without_times(whole.csv)
+    again = evaluate(dataset, replace(CONFIG, shard=(1, 3)), tmp_path / "shared")
+    assert without_times(again.csv) == without_times(whole.csv)
+    assert len(list((tmp_path / "shared" / "parts").glob("[!.]*.json"))) == 12
+
+
+def test_a_share_is_read_from_its_text_or_from_the_launcher(monkeypatch: pytest.MonkeyPatch):
+    assert own_shard("2/8") == (2, 8)
+    for wrong in ("0/8", "9/8", "2", "a/b"):
+        with pytest.raises(InputFileError, match="second of eight"):
+            own_shard(wrong)
+    assert own_shard() == (1, 1)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert own_shard() == (2, 4)
+
+
+def test_a_process_that_dies_is_listed_and_counts_as_empty(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The task itself cannot be made to kill its process from here, so the pool is made to say that it did."""
+    victim = dataset.cases("val")[1].id
+    run_alone = evaluation_run.run_task
+
+    def pooled(tasks, places, config, cancel):
+        for place in places:
+            if tasks[place].case.id == victim:
+                raise BrokenProcessPool("a process in the process pool was terminated abruptly")
+            yield place, run_alone(tasks[place])
+
+    monkeypatch.setattr(evaluation_run, "_pooled", pooled)
+    ball = parse_method("ball=paint_ball:radius_mm=2")
+    done = evaluate(dataset, replace(CONFIG, methods=(ball,), jobs=2), tmp_path)
+    assert {record.case for record in done.records} == {case.id for case in dataset.cases("val")}
+    rows = [record for record in done.records if record.case == victim]
+    assert [row.status for row in rows] == ["ok"] + ["crash"] * 6
+    assert all(row.dice == 0 for row in rows[1:])
+    assert [(failure["case"], failure["status"]) for failure in done.failures] == [(victim, "crash")]
+    assert "process died" in done.failures[0]["error"]
+
+
+def test_the_oracle_sees_the_box_of_the_reference_alone_whatever_the_axes():
+    reference = np.zeros((60, 50, 70), bool)
+    reference[30:40, 20:30, 10:20] = True
+    image = (100 * reference + np.random.default_rng(0).normal(0, 10, reference.shape)).astype(np.float32)
+    affine = np.eye(4)
+    affine[0, 0] = -1  # the file runs from right to left, refiners see it turned
+    case = EvaluationCase("case", "case", Volume(image, affine), reference, None)
+    box = oracle_box(case.image, reference)
+    assert box.shape == (32, 32, 32)  # 10 mm on each side, at least 32 mm
+    asked: list[RefinementRequest] = []
+
+    class Looks(PaintBall):
+        def refine(self, request: RefinementRequest, **callbacks: Any) -> Percent:
+            asked.append(request)
+            return super().refine(request, **callbacks)
+
+    turns = list(drive(case, Looks(radius_mm=4), ROBOTS["primary"](), Plan(roi="oracle", interactions=3)))
+    assert [turn.status for turn in turns] == ["ok"] * 4
+    assert {request.percent.shape for request in asked} == {box.shape}
+    outside = np.ones(reference.shape, bool)
+    outside[::-1][box.slices] = False
+    assert not turns[-1].mask[outside].any()
+    assert (turns[-1].mask & reference).sum() > (turns[1].mask & reference).sum() > 100
