@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import edt
 import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.hints.clicks import Click, ClickLabel
+from medseg_rl.hints.kernels import squared_distance_to_other
 from medseg_rl.hints.maps import HintMaps
 from medseg_rl.refiner import MASK_THRESHOLD, Percent
 from medseg_rl.volume import Spacing
@@ -113,7 +113,9 @@ def signed_distance(mask: npt.NDArray[np.bool_], spacing: Spacing) -> FloatMap:
     """Distance (x, y, z) to the surface of the mask over 5 mm, clipped to -1..1, positive inside; -1 without a mask."""
     if not mask.any():
         return np.full(mask.shape, -1, np.float32)
-    inside = edt.edt(mask, anisotropy=spacing, black_border=False)
-    outside = edt.edt(~mask, anisotropy=spacing, black_border=False)
-    signed: FloatMap = np.clip((inside - outside) / DEEPEST_MM, -1, 1).astype(np.float32)
+    squared = squared_distance_to_other(
+        np.ascontiguousarray(mask), np.square(np.asarray(spacing, np.float64)), DEEPEST_MM**2
+    )
+    distance = np.sqrt(squared, dtype=np.float32) / np.float32(DEEPEST_MM)
+    signed: FloatMap = np.where(mask, distance, -distance)
     return signed

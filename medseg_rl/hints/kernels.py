@@ -74,6 +74,55 @@ def squared_depth(region: npt.NDArray[np.bool_], squared_spacing: npt.NDArray[np
 
 
 @compiled
+def squared_distance_to_other(
+    mask: npt.NDArray[np.bool_], squared_spacing: npt.NDArray[np.float64], squared_limit: float
+) -> npt.NDArray[np.float64]:
+    """Exact squared distance in mm2 of each voxel to the nearest one of the other kind, at most `squared_limit`.
+
+    `mask`: (x, y, z), C order; nothing lies outside the array. One axis after the other: along each, a voxel of the
+    other kind is as near as the steps to it, one of the same kind adds what it found itself.
+    """
+    nx, ny, nz = mask.shape
+    first = np.full((nx, ny, nz), squared_limit)
+    for x in range(nx):
+        for y in range(ny):
+            for z in range(nz):
+                step = 1
+                while step * step * squared_spacing[2] < first[x, y, z] and (step <= z or z + step < nz):
+                    kind = mask[x, y, z]
+                    if (step <= z and mask[x, y, z - step] != kind) or (z + step < nz and mask[x, y, z + step] != kind):
+                        first[x, y, z] = step * step * squared_spacing[2]
+                    step += 1
+    second = first.copy()
+    for x in range(nx):
+        for y in range(ny):
+            for z in range(nz):
+                best, step = first[x, y, z], 1
+                while step * step * squared_spacing[1] < best and (step <= y or y + step < ny):
+                    further = step * step * squared_spacing[1]
+                    for place in (y - step, y + step):
+                        if 0 <= place < ny:
+                            same = mask[x, place, z] == mask[x, y, z]
+                            best = min(best, further + (first[x, place, z] if same else 0.0))
+                    step += 1
+                second[x, y, z] = best
+    third = second.copy()
+    for x in range(nx):
+        for y in range(ny):
+            for z in range(nz):
+                best, step = second[x, y, z], 1
+                while step * step * squared_spacing[0] < best and (step <= x or x + step < nx):
+                    further = step * step * squared_spacing[0]
+                    for place in (x - step, x + step):
+                        if 0 <= place < nx:
+                            same = mask[place, y, z] == mask[x, y, z]
+                            best = min(best, further + (second[place, y, z] if same else 0.0))
+                    step += 1
+                third[x, y, z] = best
+    return third
+
+
+@compiled
 def stamp(
     hints: FloatMap, click: Integers, spacing: npt.NDArray[np.float64], shape: int, scale: float, reach: float
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medseg_rl.environment.click_relations import CLICK_RELATIONS, click_relations, signed_distance
 from medseg_rl.hints.clicks import Click, ClickLabel
@@ -77,3 +78,15 @@ def test_one_slice_and_one_voxel_are_answered():
     for shape in ((1, 1, 1), (8, 8, 1)):
         maps = related(np.full(shape, 90, np.uint8), [Click((0, 0, 0), ClickLabel.BACKGROUND)])
         assert all(np.isfinite(values).all() for values in maps.values())
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.9, 3.3), (6.0, 0.5, 1.0)])
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.5, 1.0])
+def test_the_signed_distance_is_the_exact_one_clipped(spacing, density):
+    rng = np.random.default_rng(3)
+    mask = rng.random((17, 14, 11)) < density
+    expected = np.full(mask.shape, -1.0 if not mask.any() else 1.0)
+    if 0 < mask.sum() < mask.size:
+        inside, outside = (ndimage.distance_transform_edt(kind, sampling=spacing) for kind in (mask, ~mask))
+        expected = np.clip((inside - outside) / 5, -1, 1)
+    assert signed_distance(mask, spacing) == pytest.approx(expected, abs=1e-6)
