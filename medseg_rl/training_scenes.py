@@ -140,7 +140,8 @@ def _softened(mask: npt.NDArray[np.bool_], spacing: Spacing, softness_mm: float)
     inside = ndimage.distance_transform_edt(mask, sampling=spacing)
     outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
     probability = 1 / (1 + np.exp(-np.clip((inside - outside) / softness_mm, -20, 20)))
-    return np.clip(np.rint(100 * probability), LOWEST, HIGHEST).astype(np.uint8)
+    state: Percent = np.clip(np.rint(100 * probability), LOWEST, HIGHEST).astype(np.uint8)
+    return state
 
 
 def _other_scanner(image: FloatMap, config: SceneConfig, rng: np.random.Generator) -> FloatMap:
