@@ -6,6 +6,7 @@ checkpoints), so a run that was killed goes on from its last checkpoint to the s
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -93,8 +94,10 @@ def train(
     validate: Validate,
     progress: Progress = lambda update, updates, logged: None,
     cancel: Callable[[], bool] = never_cancelled,
+    initial: ActorCritic | None = None,
 ) -> TrainedAgent:
-    """Trains in `folder`, or goes on where a run with the same config was stopped there.
+    """Trains in `folder`, or goes on where a run with the same config was stopped there. `initial`: a network to begin
+    with, left as it is, in place of one with drawn weights.
 
     `validate` answers with "auc" (the figure the best weights are chosen by) and whatever else is to be logged.
     Raises `Cancelled` (the last checkpoint stays), `BundleError` on a corrupted checkpoint or one of another config.
@@ -102,8 +105,10 @@ def train(
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     policy = build_policy(config.policy, config.adjustments)
-    network = build_network(config.network, actions=policy.outputs, commands=config.commands)
-    network.locality.fill_(config.locality)
+    network = copy.deepcopy(initial)
+    if network is None:
+        network = build_network(config.network, actions=policy.outputs, commands=config.commands)
+        network.locality.fill_(config.locality)
     precision = _precision(config.precision)
     spacing = cases[0].spacing
     learner = Learner(network, policy, config.learner, precision=precision)

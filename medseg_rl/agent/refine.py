@@ -51,6 +51,11 @@ class VoxelAgentRefiner:
         return {"kind": type(self._policy).__name__, "precision": self._precision, **commands, **self._identity}
 
     @property
+    def network(self) -> ActorCritic:
+        """What it runs, in eval mode: for training on from its weights, on a copy."""
+        return self._network
+
+    @property
     def device(self) -> str:
         """Where it computes."""
         return str(self._device)

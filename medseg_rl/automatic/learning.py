@@ -70,8 +70,10 @@ def train_automatic(
     checkpoint_every: int = 100,
     progress: Progress = no_progress,
     stage: str = "automatic network",
+    initial: nn.Module | None = None,
 ) -> AutomaticSegmenter:
-    """The network after `config.updates` updates on `samples`, its weights averaged over the last ones.
+    """The network after `config.updates` updates on `samples`, its weights averaged over the last ones. `initial`: a
+    network to begin with, instead of drawn weights.
 
     With `checkpoint`, the state is written there every so many updates, and read from there when it belongs to the
     same configuration and samples.
@@ -79,6 +81,8 @@ def train_automatic(
     if not samples:
         raise InputFileError("the automatic network has no case to learn from; check the training split")
     learner = _Learner(config, fingerprint(samples, config))
+    if initial is not None:
+        learner.begin_with(initial)
     if checkpoint is not None and checkpoint.is_file():
         learner.restore(checkpoint)
     while learner.done < config.updates:
@@ -127,6 +131,10 @@ class _Learner:
         self.network = build_network(config).to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
         self.averaged = build_network(config)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
+
+    def begin_with(self, network: nn.Module) -> None:
+        self.network.load_state_dict(network.state_dict())
+        self.averaged.load_state_dict(network.state_dict())
 
     def update(self, images: Tensor, references: Tensor) -> None:
         for group in self.optimiser.param_groups:

@@ -1,0 +1,169 @@
+"""Feedback stores and exports as cases to learn from, split by patient. Counts all that is left out, and says why.
+
+Trains nothing. A store whose consent was taken back gives nothing; a record of a test patient never gets here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from medseg_rl.errors import InputFileError
+from medseg_rl.rlhf.arrays import MAX_FILE_BYTES, read_array
+from medseg_rl.rlhf.consent import read_consent
+from medseg_rl.rlhf.manifest import effective, read_records, usable
+from medseg_rl.rlhf.records import Demonstration, Record, RecordError, VolumePrompt
+from medseg_rl.rlhf.store import CONSENT, MANIFEST
+from medseg_rl.training_scenes import TrainingCase
+
+LEAST_PATIENTS = 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """One store or export. `consent`: its line. `kinds`: effective records of each kind. `skipped`: reason to count."""
+
+    path: str
+    consent: str
+    kinds: dict[str, int]
+    skipped: dict[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """`train`, `held_out`: accepted masks of different patients. `fingerprint`: SHA-256 over all records used."""
+
+    train: tuple[TrainingCase, ...]
+    held_out: tuple[TrainingCase, ...]
+    patients: tuple[int, int]
+    sources: tuple[Source, ...]
+    fingerprint: str
+    annotators: dict[str, int] = field(default_factory=dict)
+
+
+def read_material(stores: Sequence[Path], unpacked: Path, *, held_out_share: float = 0.2, seed: int = 0) -> Material:
+    """All accepted masks of `stores` (folders, or exports as .zip, whose arrays are put below `unpacked`).
+
+    Raises InputFileError: nothing there, or fewer than three patients to learn from; RecordError: a damaged store.
+    """
+    found: list[tuple[Demonstration, TrainingCase]] = []
+    sources = []
+    for number, path in enumerate(stores):
+        folder, records, consent = _opened(path, unpacked / str(number))
+        cases, source = _cases(path, folder, records, consent)
+        found += cases
+        sources.append(source)
+    seen: dict[str, tuple[Demonstration, TrainingCase]] = {record.record_id: (record, c) for record, c in found}
+    held = _held_out([record for record, _ in seen.values()], held_out_share, seed)
+    if len({record.group_id for record, _ in seen.values()}) < LEAST_PATIENTS:
+        reasons = Counter[str]()
+        for source in sources:
+            reasons.update(source.skipped)
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "nothing skipped"
+        raise InputFileError(
+            f"accepted masks of {len({r.group_id for r, _ in seen.values()})} patients can be learned from ({why}); "
+            f"{LEAST_PATIENTS} are needed, with image voxels stored"
+        )
+    train = [case for record, case in seen.values() if record.group_id not in held]
+    others = [case for record, case in seen.values() if record.group_id in held]
+    groups = {record.group_id for record, _ in seen.values()}
+    return Material(
+        tuple(train),
+        tuple(others),
+        (len(groups - held), len(held)),
+        tuple(sources),
+        hashlib.sha256("\n".join(sorted(seen)).encode()).hexdigest(),
+        dict(Counter(record.annotator_kind for record, _ in seen.values())),
+    )
+
+
+def _opened(path: Path, unpacked: Path) -> tuple[Path, tuple[Record, ...], str]:
+    """Folder of the arrays, records, and the line of consent; an empty one where it was taken back."""
+    if path.is_dir():
+        if not (path / MANIFEST).is_file():
+            raise InputFileError(f"{path} holds no {MANIFEST}, so it is no feedback store")
+        consent = read_consent(path / CONSENT)
+        if not (path / CONSENT).exists():
+            line = "an export: given where it was made"
+        else:
+            line = consent.line if consent.allows_storing else ""
+        return path, read_records(path / MANIFEST), line
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = _unpack(archive, unpacked)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise InputFileError(f"{path} is no export of feedback ({error}); export it again") from None
+    return unpacked, records, "an export: given where it was made"
+
+
+def _unpack(archive: zipfile.ZipFile, folder: Path) -> tuple[Record, ...]:
+    """Manifest and the arrays that its records name, nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    archive.extract(MANIFEST, folder)
+    records = read_records(folder / MANIFEST)
+    wanted = {reference.path for record in records for reference in record.references}
+    if sum(archive.getinfo(name).file_size for name in wanted) > MAX_FILE_BYTES:
+        raise ValueError("it unpacks to more than 4 GiB")
+    for name in sorted(wanted):
+        archive.extract(name, folder)
+    return records
+
+
+def _cases(
+    path: Path, folder: Path, records: Sequence[Record], consent: str
+) -> tuple[list[tuple[Demonstration, TrainingCase]], Source]:
+    kinds = dict(sorted(Counter(record.kind for record in effective(records)).items()))
+    if not consent:
+        return [], Source(path.name, "taken back", kinds, {"consent taken back": sum(kinds.values())})
+    chosen = usable(records, needs_image=True)
+    skipped = Counter(chosen.skipped)
+    cases = []
+    for record in chosen.records:
+        if not isinstance(record, Demonstration) or not isinstance(record.prompt, VolumePrompt):
+            skipped[f"{record.kind}: trains nothing here"] += 1
+            continue
+        case = _case(record, folder)
+        if case.reference.any():
+            cases.append((record, case))
+        else:
+            skipped["empty mask"] += 1
+    return cases, Source(path.name, consent, kinds, dict(sorted(skipped.items())))
+
+
+def _case(record: Demonstration, folder: Path) -> TrainingCase:
+    """Raises RecordError where an array has not the shape of the region."""
+    prompt = _volume(record)
+    assert prompt.image is not None
+    assert not isinstance(record.completion, str)
+    image, mask = read_array(folder, prompt.image), read_array(folder, record.completion)
+    start = None if prompt.initial_probability is None else read_array(folder, prompt.initial_probability)
+    for array in (image, mask, start):
+        if array is not None and array.shape != prompt.grid.shape:
+            raise RecordError(f"record {record.record_id}: an array is {array.shape}, its region {prompt.grid.shape}")
+    return TrainingCase(
+        record.record_id,
+        np.asarray(image, np.float32),
+        np.asarray(mask, np.bool_),
+        None if start is None else np.asarray(start, np.uint8),
+        prompt.grid.spacing,
+    )
+
+
+def _volume(record: Demonstration) -> VolumePrompt:
+    assert isinstance(record.prompt, VolumePrompt)
+    return record.prompt
+
+
+def _held_out(records: Sequence[Demonstration], share: float, seed: int) -> set[str]:
+    """Patients kept for choosing weights and for games: those marked so, and a share by hash, the same every time."""
+    marked = {record.group_id for record in records if record.split == "validation"}
+    groups = sorted({r.group_id for r in records}, key=lambda g: hashlib.sha256(f"{seed} {g}".encode()).hexdigest())
+    wanted = max(1, round(share * len(groups)))
+    others = [group for group in groups if group not in marked]
+    return marked | set(others[: max(0, wanted - len(marked))])
