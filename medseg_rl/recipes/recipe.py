@@ -27,6 +27,7 @@ Config = TypeVar("Config")
 # Name on the command line -> module with `run(work)` and `SUMMARY`. Imported when asked for: each needs its extra.
 RECIPES: dict[str, str] = {
     "command_rts": "medseg_rl.recipes.command_rts.recipe",
+    "flywheel": "medseg_rl.recipes.refinement.flywheel",
     "lane_keeping": "medseg_rl.recipes.lane_keeping.recipe",
     "sentiment": "medseg_rl.recipes.sentiment.recipe",
 }

@@ -142,8 +142,8 @@ def _pretraining(dataset: Dataset | None, count: int, config: dict[str, Any]) ->
         return "No pretraining case was mixed in."
     return (
         f"{count} cases of the training split of {dataset.name} ({dataset.licence}; data {dataset.data_hash[:16]}, "
-        f"split {dataset.split_hash[:16]}) made {100 * config['ptx_share']:.0f} % of the scenes, so that what was learned "
-        "before is kept."
+        f"split {dataset.split_hash[:16]}) made {100 * config['ptx_share']:.0f} % of the scenes, so that what was "
+        "learned before is kept."
     )
 
 

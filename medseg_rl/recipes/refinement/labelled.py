@@ -1,0 +1,42 @@
+"""Labelled images to try learning on: cases of a data set, or phantoms where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medseg_rl.dataset import Case
+from medseg_rl.recipes.refinement.clinician import Mask
+from medseg_rl.synthetic.phantoms import phantom
+from medseg_rl.volume import Volume
+
+PHANTOM_SHAPE = (24, 24, 24)
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """`load` reads image and reference each time: what all cases take would fill the memory."""
+
+    id: str
+    group: str
+    load: Callable[[], tuple[Volume, Mask]]
+
+
+def labelled_cases(cases: Sequence[Case]) -> list[Labelled]:
+    """Cases of a data set."""
+    return [Labelled(case.id, case.group, case.load) for case in cases]
+
+
+def phantom_cases(count: int, seed: int) -> list[Labelled]:
+    """Small random images of some structures, the largest of them the object; each its own patient."""
+    return [
+        Labelled(f"phantom-{seed + k}", f"patient-{seed + k}", lambda k=k: _phantom(seed + k)) for k in range(count)
+    ]  # type: ignore[misc]
+
+
+def _phantom(seed: int) -> tuple[Volume, Mask]:
+    made = phantom(PHANTOM_SHAPE, (1.0, 1.0, 1.0), np.random.default_rng(seed), structures=2)
+    values, counts = np.unique(made.labels[made.labels > 0], return_counts=True)
+    return Volume(made.image, np.eye(4)), made.labels == values[counts.argmax()]
