@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -31,9 +32,8 @@ def labelled_cases(cases: Sequence[Case]) -> list[Labelled]:
 
 def phantom_cases(count: int, seed: int) -> list[Labelled]:
     """Small random images of some structures, the largest of them the object; each its own patient."""
-    return [
-        Labelled(f"phantom-{seed + k}", f"patient-{seed + k}", lambda k=k: _phantom(seed + k)) for k in range(count)
-    ]  # type: ignore[misc]
+    numbers = range(seed, seed + count)
+    return [Labelled(f"phantom-{n}", f"patient-{n}", partial(_phantom, n)) for n in numbers]
 
 
 def _phantom(seed: int) -> tuple[Volume, Mask]:

@@ -96,7 +96,7 @@ def learn(
         material, train=_started(material.train, automatic), held_out=_started(material.held_out, automatic)
     )
     public = _public(dataset, "train", config.ptx_cases, automatic, work) if config.ptx_share else []
-    start = _learned_start(material, public, automatic, config, work)
+    start = _learned_start(material, automatic, config, work)
     network = _learned_agent(material, public, incumbent, config, work)
     settings, name = incumbent.agent_settings, f"{incumbent.name}_candidate"
     card = candidate_card(name, incumbent, material, dataset, asdict(config), len(public))
@@ -185,12 +185,9 @@ def _learned_agent(
 
 
 def _learned_start(
-    material: Material,
-    public: Sequence[TrainingCase],
-    automatic: AutomaticSegmenter | None,
-    config: LearnConfig,
-    work: Work,
+    material: Material, automatic: AutomaticSegmenter | None, config: LearnConfig, work: Work
 ) -> AutomaticSegmenter | None:
+    """Learns from the records alone: it sees no click, so other masks of such images would contradict them."""
     if automatic is None or not config.start_updates:
         return automatic
     settings = replace(
@@ -204,7 +201,7 @@ def _learned_start(
             centred(torch.from_numpy(case.image), settings.patch)[0],
             centred(torch.from_numpy(case.reference).float(), settings.patch)[0],
         )
-        for case in mixed(own, [c for c in public if np.allclose(c.spacing, settings.spacing)], config.ptx_share)
+        for case in own
     ]
     return train_automatic(
         samples,
