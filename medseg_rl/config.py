@@ -34,6 +34,7 @@ PRESETS: dict[str, Settings] = {
             "max_interactions": 5,
             "one_click_share": 0.0,
             "zero_click_share": 0.0,
+            "min_clicks": 5,  # and so five exactly, where there are as many errors
             "max_clicks": 5,
             "learner": {"mode": "sampled", "discount": 0.95},
             "scenes": {"automatic_share": 1.0, "corrupted_share": 0.0, "reader_share": 0.0, "boundary_weight": 3.0},

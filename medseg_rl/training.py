@@ -1,7 +1,8 @@
 """Trains the voxel agents. START HERE: `train` is the loop, in the order of the paper.
 
 Everything random is drawn from the seed and the number of the generation (a stretch of updates between two
-checkpoints), so a run that was killed goes on from its last checkpoint to the same weights.
+checkpoints), so a run that was killed goes on from its last checkpoint to the same weights. Of several processes each
+has episodes of its own, by its rank; gradients are averaged, so that all hold the same weights.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from medseg_rl.agent.learner import Learner, LearnerConfig, Precision, fast_precision, run_network
 from medseg_rl.agent.networks import ActorCritic, build_network
 from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy, build_policy
+from medseg_rl.agent.ranks import Ranks
 from medseg_rl.agent.rollout import collect_rollout
 from medseg_rl.environment.actions import FINE_ADJUSTMENTS
 from medseg_rl.environment.episode import Episode
@@ -39,9 +42,9 @@ class TrainingConfig:
 
     `policy`: "adjustment" (voxel agents), "twin_a" or "twin_b" (supervised controls). `steps_choices`: refinement
     steps of an interaction, one drawn an update. `max_interactions`: an episode ends after 1..that many, more often
-    early. `one_click_share` of the interactions bring one click, the others 2..`max_clicks`; a first interaction on a
-    mask brings none with `zero_click_share`. `window`: how many voxels of a region the network is shown, around the
-    newest click. `bootstrap`: the critic stands for the return after the last step of an update. `locality`: how far
+    early. `one_click_share` of the interactions bring one click, the others `min_clicks`..`max_clicks`; a first
+    interaction on a mask brings none with `zero_click_share`. `window`: how many voxels of a region the network is
+    shown, around the newest click. `bootstrap`: the critic stands for the return after the last step of an update. `locality`: how far
     from its voxel a click is heard, see `ActorCritic` (0: everywhere). `adjustments`: finer than the published.
     `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
     """
@@ -70,6 +73,11 @@ class TrainingConfig:
     seed: int = 0
     threads: int = 2
     precision: str = "auto"
+    min_clicks: int = field(default=2, metadata={"added_later": True})
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_clicks <= max(2, self.max_clicks):
+            raise ValueError(f"min_clicks {self.min_clicks} must lie in 1..max_clicks, which is {self.max_clicks}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +90,7 @@ class TrainedAgent:
     best: dict[str, float]
 
 
+ALONE = Ranks()
 Validate = Callable[[ActorCritic, AdjustmentPolicy | TwinPolicy], dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -95,11 +104,13 @@ def train(
     progress: Progress = lambda update, updates, logged: None,
     cancel: Callable[[], bool] = never_cancelled,
     initial: ActorCritic | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainedAgent:
     """Trains in `folder`, or goes on where a run with the same config was stopped there. `initial`: a network to begin
     with, left as it is, in place of one with drawn weights.
 
-    `validate` answers with "auc" (the figure the best weights are chosen by) and whatever else is to be logged.
+    `validate` answers with "auc" (the figure the best weights are chosen by) and whatever else is to be logged. The
+    first of `ranks` alone validates, logs, writes and knows the best weights; all share `folder`.
     Raises `Cancelled` (the last checkpoint stays), `BundleError` on a corrupted checkpoint or one of another config.
     """
     torch.set_num_threads(config.threads)
@@ -109,16 +120,19 @@ def train(
     if network is None:
         network = build_network(config.network, actions=policy.outputs, commands=config.commands)
         network.locality.fill_(config.locality)
-    precision = _precision(config.precision)
+    network.to(ranks.device)
+    precision = _precision(config.precision, ranks.device)
     spacing = cases[0].spacing
-    learner = Learner(network, policy, config.learner, precision=precision)
+    learner = Learner(network, policy, config.learner, precision=precision, ranks=ranks)
     run = load_checkpoint(folder, learner, config)
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=run.update) as writer:
+    ranks.check_same(run.update, "update")
+    with _writer(folder, run.update, ranks) as writer:
         while run.update < config.updates:
-            pool = EpisodePool(cases, config, np.random.default_rng([config.seed, run.update]))
-            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + run.update)
+            pool = EpisodePool(cases, config, _rng(config.seed, run.update, ranks))
+            generator = torch.Generator(ranks.device).manual_seed(_seed(config.seed, run.update, ranks))
+            torch.manual_seed(_seed(config.seed, run.update, ranks))  # of dropout, in nets that have it
             for update in range(run.update, min(run.update + config.generation, config.updates)):
-                if cancel():
+                if ranks.any(cancel()):
                     raise Cancelled(f"training stopped at update {update}; the same command goes on from {run.update}")
                 started, elapsed = time.perf_counter(), update / config.updates
                 rollout = collect_rollout(
@@ -138,14 +152,17 @@ def train(
                 _log(writer, "train", logged, update)
                 progress(update + 1, config.updates, logged)
             run = run.advanced(update + 1)
-            if run.update % config.validate_every < config.generation or run.update == config.updates:
+            due = run.update % config.validate_every < config.generation or run.update == config.updates
+            if due and ranks.is_first:
                 figures = validate(learner.average, policy)
                 _log(writer, "validation", figures, run.update)
                 progress(run.update, config.updates, figures)
                 run = run.judged(figures, learner.average)
-            save_checkpoint(folder, run, learner, config)
+            if ranks.is_first:
+                save_checkpoint(folder, run, learner, config)
+            ranks.wait()
     network.load_state_dict(run.best_weights or learner.average.state_dict())
-    return TrainedAgent(network.eval(), policy, config, run.best)
+    return TrainedAgent(network.cpu().eval(), policy, config, run.best)
 
 
 class EpisodePool:
@@ -173,7 +190,9 @@ class EpisodePool:
         starts_with_mask = episode.interactions == 0 and episode.mask.any()
         if starts_with_mask and rng.random() < config.zero_click_share:
             return []
-        count = 1 if rng.random() < config.one_click_share else int(rng.integers(2, config.max_clicks + 1))
+        count = (
+            1 if rng.random() < config.one_click_share else int(rng.integers(config.min_clicks, config.max_clicks + 1))
+        )
         scene = episode.scene
         return training_clicks(scene.reference, episode.mask, episode.clicks, scene.spacing, count, rng)
 
@@ -183,12 +202,26 @@ class EpisodePool:
         return Episode(scene, hints=self._config.hints), budget
 
 
-def _precision(wanted: str) -> Precision:
+def _rng(seed: int, update: int, ranks: Ranks) -> np.random.Generator:
+    return np.random.default_rng([seed, update, ranks.rank] if ranks.rank else [seed, update])
+
+
+def _seed(seed: int, update: int, ranks: Ranks) -> int:
+    return seed * 1_000_003 + update + 7_368_787 * ranks.rank
+
+
+def _writer(folder: Path, update: int, ranks: Ranks) -> AbstractContextManager[SummaryWriter | None]:
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=update) if ranks.is_first else nullcontext()
+
+
+def _precision(wanted: str, device: torch.device) -> Precision:
     if wanted == "auto":
-        return fast_precision()
+        return fast_precision(device)
     return "bf16" if wanted == "bf16" else "fp32"
 
 
-def _log(writer: SummaryWriter, kind: str, figures: dict[str, Any], update: int) -> None:
+def _log(writer: SummaryWriter | None, kind: str, figures: dict[str, Any], update: int) -> None:
+    if writer is None:
+        return
     for name, value in figures.items():
         writer.add_scalar(f"{kind}/{name}", value, update)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,20 @@ class Run:
 
 
 def save_checkpoint(folder: Path, run: Run, learner: Learner, config: Any) -> None:
-    """Replaces the checkpoint in `folder`; after a kill there is the old one or the new one, never half of one."""
+    """Replaces the checkpoint in `folder`; after a kill there is the old one or the new one, never half of one.
+
+    To be called by the first process of a run alone.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"network.{name}": value for name, value in learner.network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in learner.average.state_dict().items()}
     for index, state in learner.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    if learner.credit is not None:
+        tensors |= {f"credit.{name}": value for name, value in learner.credit.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in (run.best_weights or {}).items()}
     about = {"update": str(run.update), "best": json.dumps(run.best), "config": config_hash(config)}
+    about["processes"] = str(learner.ranks.size)
     with atomic_path(folder / CHECKPOINT) as path:
         save_file({name: value.contiguous() for name, value in tensors.items()}, path, about)
 
@@ -56,7 +62,8 @@ def save_checkpoint(folder: Path, run: Run, learner: Learner, config: Any) -> No
 def load_checkpoint(folder: Path, learner: Learner, config: Any) -> Run:
     """Restores a learner in place; a fresh run where `folder` holds no checkpoint.
 
-    Raises `BundleError` when the file is corrupted, or was written by a run with another config.
+    Raises `BundleError` when the file is corrupted, or was written by a run with another config or of another number
+    of processes.
     """
     path = folder / CHECKPOINT
     if not path.exists():
@@ -69,12 +76,17 @@ def load_checkpoint(folder: Path, learner: Learner, config: Any) -> Run:
         raise BundleError(f"{path} is corrupted ({error}); delete it to start the run anew") from error
     if about["config"] != config_hash(config):
         raise BundleError(f"{path} was written by a run with another config; choose another folder or delete it")
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}, "best": {}}
+    before, now = int(about.get("processes", "1")), learner.ranks.size
+    if before != now:
+        raise BundleError(f"{path} was written by {before} process(es), these are {now}; start {before}, or delete it")
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}, "best": {}, "credit": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
     learner.network.load_state_dict(parts["network"])
     learner.average.load_state_dict(parts["average"])
+    if learner.credit is not None:
+        learner.credit.load_state_dict(parts["credit"])
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in parts["optimiser"].items():
         index, _, rest = name.partition(".")
@@ -84,5 +96,18 @@ def load_checkpoint(folder: Path, learner: Learner, config: Any) -> Run:
 
 
 def config_hash(config: Any) -> str:
-    """SHA-256 over a config dataclass, nested ones included."""
-    return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+    """SHA-256 over a config dataclass, nested ones included.
+
+    A setting that came later and is as it was before there was a choice leaves the hash, so older runs go on.
+    """
+    return hashlib.sha256(json.dumps(_settings(config), sort_keys=True).encode()).hexdigest()
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    later = {field.name: field.default for field in fields(config) if field.metadata.get("added_later")}
+    return {
+        name: _settings(value) if is_dataclass(value) else value
+        for name, value in values.items()
+        if name not in later or value != later[name]
+    }

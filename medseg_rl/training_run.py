@@ -1,10 +1,12 @@
 """From a folder of labelled cases to a bundle: automatic starts out of fold, the agents, their validation, the folder.
 
 Everything lies in one run folder and is taken up again there, whatever stopped the run. The loop is in `training`.
+Of several processes the first makes what is made once (starts, validation, bundle) while the others wait.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,22 +18,24 @@ import torch
 from medseg_rl.agent.learner import fast_precision
 from medseg_rl.agent.networks import ActorCritic
 from medseg_rl.agent.policy import Policy
+from medseg_rl.agent.ranks import Ranks
 from medseg_rl.agent.refine import VoxelAgentRefiner
 from medseg_rl.automatic.segmenter import AutomaticConfig
-from medseg_rl.automatic.starts import WHOLE_SPLIT, Starts, fold_network, out_of_fold_starts
-from medseg_rl.bundle import AgentSettings, Bundle, BundleCard, TrainingData, save_bundle
+from medseg_rl.automatic.starts import WHOLE_SPLIT, Starts, fold_network, load_starts, out_of_fold_starts
+from medseg_rl.bundle import AgentSettings, Bundle, BundleCard, TrainingData, load_bundle, save_bundle
 from medseg_rl.dataset import WHOLE, Dataset, Target, keep_drawn_split, target_name
 from medseg_rl.errors import BundleError, Cancelled, InputFileError
 from medseg_rl.evaluation import Plan, load_evaluation_cases, validation_curve
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.refiner import never_cancelled
-from medseg_rl.training import TrainedAgent, TrainingConfig, Validate, train
+from medseg_rl.training import ALONE, TrainedAgent, TrainingConfig, Validate, train
 from medseg_rl.training_cases import load_training_cases
 from medseg_rl.training_checkpoint import config_hash
 from medseg_rl.training_scenes import TrainingCase
 
 RECORD = "run.json"  # written last; its lock keeps a second process out of the folder
 STEPS = 3  # refinement steps a click of the finished agent, as trained with
+OLDER = dict.fromkeys(("config", "target", "split_hash", "data"))  # a claim lacks none of these
 TIMED = "latency_ms"  # not in the bundle: the same run gives the same bundle, to the byte
 
 Stage = Callable[[str, int, int], None]
@@ -63,6 +67,7 @@ def train_on(
     name: str | None = None,
     progress: Stage = lambda stage, done, total: None,
     cancel: Callable[[], bool] = never_cancelled,
+    ranks: Ranks = ALONE,
 ) -> Bundle:
     """Trains in `folder`, or goes on there, and writes the bundle `name` below it. The test split is never opened.
 
@@ -79,11 +84,14 @@ def train_on(
             raise Cancelled(f"stopped during {what}; the same command goes on from what was finished")
 
     torch.set_num_threads(config.training.threads)  # of all stages: sums depend on it in their last digits
+    if not ranks.is_first:
+        return _take_part(dataset, config, folder, target, name, stage, cancel, ranks)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, dataset, config, target)
     with atomic_path(folder / RECORD) as record:
         keep_drawn_split(folder, dataset)
         starts = out_of_fold_starts(dataset, config.automatic, folder / "starts", target=target, progress=stage)
+        ranks.wait()
         cases = load_training_cases(
             dataset, "train", target=target, starts=starts, progress=lambda done, total: stage("reading", done, total)
         )
@@ -94,6 +102,7 @@ def train_on(
             validate=_validation(dataset, config, target, starts, stage),
             progress=lambda update, updates, logged: progress("training the agents", update, updates),
             cancel=cancel,
+            ranks=ranks,
         )
         automatic = fold_network(dataset, config.automatic, folder / "starts", WHOLE_SPLIT, target=target)
         bundle = save_bundle(
@@ -105,7 +114,29 @@ def train_on(
             overwrite=True,
         )
         record.write_text(json.dumps(_record(dataset, config, target, starts, agent, bundle), indent=2) + "\n")
+    ranks.wait()
     return bundle
+
+
+def _take_part(
+    dataset: Dataset,
+    config: RunConfig,
+    folder: Path,
+    target: Target,
+    name: str,
+    stage: Stage,
+    cancel: Callable[[], bool],
+    ranks: Ranks,
+) -> Bundle:
+    """What a process that is not the first does: it trains along, writes nothing, and reads the bundle at the end."""
+    ranks.wait()
+    starts = load_starts(folder / "starts")
+    cases = load_training_cases(
+        dataset, "train", target=target, starts=starts, progress=lambda done, total: stage("reading", done, total)
+    )
+    train(cases, config.training, folder, validate=lambda network, policy: {}, cancel=cancel, ranks=ranks)
+    ranks.wait()
+    return load_bundle(folder / "bundle" / name)
 
 
 def _claim(folder: Path, dataset: Dataset, config: RunConfig, target: Target) -> None:
@@ -115,6 +146,7 @@ def _claim(folder: Path, dataset: Dataset, config: RunConfig, target: Target) ->
         "target": target_name(target),
         "split_hash": dataset.split_hash,
         "data": dataset.name,
+        "data_hash": dataset.data_hash,
     }
     path = folder / "claim.json"
     if path.exists():
@@ -122,7 +154,7 @@ def _claim(folder: Path, dataset: Dataset, config: RunConfig, target: Target) ->
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise BundleError(f"{path} is corrupted ({error}); choose another folder") from error
-        differing = [key for key, value in identity.items() if before.get(key) != value]
+        differing = [key for key, value in identity.items() if before.get(key, OLDER.get(key, value)) != value]
         if differing:
             raise BundleError(
                 f"{folder} belongs to a run of another {differing[0]}; choose another folder or delete it"
@@ -137,6 +169,7 @@ def _validation(dataset: Dataset, config: RunConfig, target: Target, starts: Sta
     cases = load_evaluation_cases(dataset, "val", target=target, kind="A", starts=starts, limit=chosen.cases)
 
     def validate(network: ActorCritic, policy: Policy) -> dict[str, float]:
+        network = copy.deepcopy(network).cpu()  # the session gives plain arrays
         refiner = VoxelAgentRefiner(network, policy, hints=config.training.hints, precision=fast_precision())
         return validation_curve(
             cases,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,8 +22,10 @@ from medseg_rl.agent.losses import (
 )
 from medseg_rl.agent.networks import ActorCritic, Heads
 from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy
+from medseg_rl.agent.ranks import Ranks
 from medseg_rl.agent.rollout import Rollout, Transition
 from medseg_rl.environment.rewards import (
+    LearnedCredit,
     NeighbourCredit,
     absolute_cross_entropy,
     cross_entropy_gain,
@@ -36,8 +38,10 @@ Mode = Literal["all_action", "sampled"]
 BELIEVER = TwinPolicy(bounded=False)
 
 
-def fast_precision() -> Precision:
-    """bf16 where the processor has instructions for it, else fp32."""
+def fast_precision(device: torch.device | None = None) -> Precision:
+    """bf16 where the processor or GPU has instructions for it, else fp32."""
+    if device is not None and device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
 
 
@@ -68,7 +72,8 @@ def run_network(
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """How an update weighs its parts. `discount` 0.95 is the published value; `credit_rho` > 0 shares returns.
+    """How an update weighs its parts. `discount` 0.95 is the published value; `credit_rho` > 0 shares returns, by a
+    fixed kernel; `credit_voxels` > 0 by a learned one of that width (odd) instead, which begins as the identity.
 
     Agents that have a belief follow and train it alone in the first `belief_first` of a run, one step an interaction:
     supervised first, then reward, as InstructGPT does; it is also the cheaper way to see many clicks.
@@ -95,6 +100,11 @@ class LearnerConfig:
     averaging: float = 0.99
     poly_power: float = 0.9
     gradient_norm: float = 1.0
+    credit_voxels: int = field(default=0, metadata={"added_later": True})
+
+    def __post_init__(self) -> None:
+        if self.credit_voxels and (self.credit_voxels < 0 or self.credit_voxels % 2 == 0):
+            raise ValueError(f"credit_voxels is {self.credit_voxels}; use an odd width, or 0")
 
 
 class _Coefficients(NamedTuple):
@@ -112,9 +122,13 @@ class Learner:
         config: LearnerConfig,
         *,
         precision: Precision,
+        ranks: Ranks | None = None,
     ) -> None:
         self.network, self.policy, self.config, self.precision = network, policy, config, precision
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        self.ranks = ranks or Ranks()
+        self.credit = LearnedCredit(config.credit_voxels).to(self.ranks.device) if config.credit_voxels else None
+        self.trained = [*network.parameters(), *(self.credit.parameters() if self.credit is not None else ())]
+        self.optimiser = torch.optim.Adam(self.trained, lr=config.learning_rate)
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
 
     def believes(self, progress: float) -> bool:
@@ -131,18 +145,16 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * max(1 - progress, 1e-3) ** config.poly_power * self._warmth()
         rewards = self._rewards(rollout)
-        credit = None
-        if config.credit_rho:
-            a, b, c = spacing
-            credit = NeighbourCredit(spacing=(a, b, c), rho=config.credit_rho, sigma_mm=config.credit_sigma_mm)
-        returns, futures = discounted_returns(
-            rewards, discount=config.discount, credit=credit, bootstrap=rollout.bootstrap
+        self.optimiser.zero_grad(set_to_none=True)
+        credited = discounted_returns(
+            rewards, discount=config.discount, credit=self._credit(spacing), bootstrap=rollout.bootstrap
         )
+        # Leaves of their own: the graph of a learned credit is gone through once, after all steps.
+        returns, futures = (part.detach().requires_grad_(self.credit is not None) for part in credited)
         entropy_coef = config.entropy_coef * (config.entropy_coef_end / config.entropy_coef) ** progress
         coefficients = _Coefficients(entropy_coef, self._foresight(progress) * (config.discount > 0))
         policy = self.acting(progress)
         self.network.train()
-        self.optimiser.zero_grad(set_to_none=True)
         sums = dict.fromkeys(("loss", "policy_loss", "value_loss", "entropy"), 0.0)
         steps = list(enumerate(rollout.transitions))
         features, total = None, None
@@ -158,11 +170,22 @@ class Learner:
                 features, total = None, None
             for name, term in zip(sums, terms, strict=True):
                 sums[name] += float(term.detach()) / len(rollout.transitions)
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
+        if self.credit is not None:
+            torch.autograd.backward(credited, [_gradient(part) for part in (returns, futures)])
+        self.ranks.average_gradients(self.trained)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, config.gradient_norm)
         if torch.isfinite(norm):
             self.optimiser.step()
+            if self.credit is not None:
+                self.credit.project()
             self._follow()
         return {**sums, "gradient_norm": float(norm), **self._statistics(rollout, rewards)}
+
+    def _credit(self, spacing: Sequence[float]) -> NeighbourCredit | LearnedCredit | None:
+        if self.credit is not None or not self.config.credit_rho:
+            return self.credit
+        a, b, c = spacing
+        return NeighbourCredit(spacing=(a, b, c), rho=self.config.credit_rho, sigma_mm=self.config.credit_sigma_mm)
 
     @property
     def _taken(self) -> float:
@@ -229,3 +252,8 @@ class Learner:
             "mean_reward": float((rewards * weights).sum() / weights.sum().clamp_min(1e-8)),
             "share_saturated": float(saturated),
         }
+
+
+def _gradient(part: Tensor) -> Tensor:
+    """What the losses said of a leaf, zero where no loss heard it."""
+    return torch.zeros_like(part) if part.grad is None else part.grad

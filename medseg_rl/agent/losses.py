@@ -78,7 +78,7 @@ def all_action_loss(
     value = value + 0.5 * weighted_mean((heads.future_value - future_returns) ** 2, weights)
     policy = now
     if foresight:
-        surprise = (future_returns - heads.future_value).detach()
+        surprise = future_returns - heads.future_value.detach()  # a learned reward-map convolution hears it too
         policy = now - foresight * weighted_mean(_of_action(log_probabilities, actions) * surprise, weights)
     return LossTerms(policy + value_coef * value - entropy_coef * entropy, policy, value, entropy)
 
@@ -94,7 +94,7 @@ def sampled_loss(
 ) -> LossTerms:
     """Synchronous advantage actor-critic, nearest to the published description: L = -log pi(a) sg[G - V] + values."""
     log_probabilities = functional.log_softmax(heads.logits, 1)
-    advantage = (returns - heads.value).detach()
+    advantage = returns - heads.value.detach()
     policy = -weighted_mean(_of_action(log_probabilities, actions) * advantage, weights)
     entropy = weighted_mean(-(log_probabilities.exp() * log_probabilities).sum(1), weights)
     value = 0.5 * weighted_mean((heads.value - returns) ** 2, weights)

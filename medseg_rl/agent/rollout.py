@@ -69,32 +69,33 @@ def collect_rollout(
     """
     transitions: list[Transition] = []
     boxes: list[Box] = []
+    device = network.locality.device
     with torch.no_grad():
         for interaction in range(interactions):
             for episode in episodes:
                 episode.interact(clicks(episode))
             boxes = boxes or [_window(episode, window) for episode in episodes]
-            weights = _seen(boxes, [e.scene.weights for e in episodes]) * ~_seen(
-                boxes, [e.fixed_voxels for e in episodes]
-            )
+            fixed = _seen(boxes, [e.fixed_voxels for e in episodes])
+            weights = (_seen(boxes, [e.scene.weights for e in episodes]) * ~fixed).to(device)
             features = None
             for _ in range(steps):
-                observation = _seen(boxes, [e.observation(network.channels) for e in episodes])
-                before = _seen(boxes, [e.percent for e in episodes])
+                observation = _seen(boxes, [e.observation(network.channels) for e in episodes]).to(device)
+                before = _seen(boxes, [e.percent for e in episodes]).to(device)
                 features, heads = forward(network, observation, features=features)
                 told = weights * concern(observation, network.channels) if network.belief else weights
                 decision = policy.sample(heads, before, generator)
-                for episode, box, percent in zip(episodes, boxes, decision.percent, strict=True):
+                for episode, box, percent in zip(episodes, boxes, decision.percent.cpu(), strict=True):
                     wanted = episode.percent.copy()
                     wanted[box.slices] = percent[tuple(slice(n) for n in box.shape)].numpy()
                     episode.step(wanted)
-                after = _seen(boxes, [e.percent for e in episodes])
+                after = _seen(boxes, [e.percent for e in episodes]).to(device)
                 actions = decision.actions.to(torch.uint8)
                 transitions.append(Transition(observation, before, after, actions, told, interaction))
         value = None
         if bootstrap:
-            value = forward(network, _seen(boxes, [e.observation(network.channels) for e in episodes]))[1].value
-        reference = _seen(boxes, [e.scene.reference for e in episodes])
+            last = _seen(boxes, [e.observation(network.channels) for e in episodes]).to(device)
+            value = forward(network, last)[1].value
+        reference = _seen(boxes, [e.scene.reference for e in episodes]).to(device)
     return Rollout(transitions, reference, value)
 
 

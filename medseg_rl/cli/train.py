@@ -40,10 +40,14 @@ def train(
     preset: Annotated[str, typer.Option(help='"product", "small", or "itermrl" (the published setting).')] = "product",
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.", show_default=False)] = None,
     changes: ChangesOption = None,
+    device: Annotated[str, typer.Option(help='"cpu", or "cuda": one GPU for each process of torchrun.')] = "cpu",
     name: Annotated[str | None, typer.Option(help="Name of the bundle.", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train voxel agents and their automatic start; write a bundle below the run folder.
+
+    Several processes: torchrun --standalone --nproc-per-node 2 -m medseg_rl.cli train ... (on several machines the run
+    folder must be shared). Each advances a batch of its own, gradients are averaged.
 
     --set changes a setting, such as training.updates=500, training.learner.discount=0.9, automatic.seed=2.
     """
@@ -52,6 +56,7 @@ def train(
     wanted = parse_target(target)
     settings = run_config(preset, config, changes or ())
     with interruptible(STOPPED) as cancel, progress("reading the data set") as bar:
+        from medseg_rl.agent.ranks import joined_ranks
         from medseg_rl.dataset import find_dataset, load_dataset
         from medseg_rl.training_run import train_on
 
@@ -64,7 +69,12 @@ def train(
         cases = load_dataset(folder, channel=channel, splits=splits)
         if cancel():
             raise Cancelled("stopped before the training began")
-        bundle = train_on(cases, settings, output, target=wanted, name=name, progress=shown, cancel=cancel)
+        with joined_ranks(device) as ranks:
+            bundle = train_on(
+                cases, settings, output, target=wanted, name=name, progress=shown, cancel=cancel, ranks=ranks
+            )
+    if not ranks.is_first:
+        return
     figures = bundle.metadata["eval_metrics"]
     if as_json:
         print_json({"bundle": bundle.folder, "name": bundle.name, "hash": bundle.hash, "validation": figures})

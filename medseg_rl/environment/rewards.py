@@ -6,11 +6,11 @@ All in nats. Formulas: IteR-MRL (arXiv 1911.10334) for the reward, PixelRL for t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg_rl.environment.actions import ADJUSTMENTS
@@ -56,7 +56,11 @@ def gain_of_every_action(percent: Tensor, reference: Tensor, adjustments: Sequen
 
 
 def discounted_returns(
-    rewards: Tensor, *, discount: float, credit: NeighbourCredit | None = None, bootstrap: Tensor | None = None
+    rewards: Tensor,
+    *,
+    discount: float,
+    credit: Callable[[Tensor], Tensor] | None = None,
+    bootstrap: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Returns G(t) = r(t) + discount * W G(t+1) and their future parts discount * W G(t+1).
 
@@ -64,12 +68,12 @@ def discounted_returns(
     identity unless `credit` is given. Both results have the shape of `rewards`.
     """
     following = torch.zeros_like(rewards[0]) if bootstrap is None else bootstrap
-    returns, futures = torch.empty_like(rewards), torch.empty_like(rewards)
-    for step in range(rewards.shape[0] - 1, -1, -1):
-        spread = credit(following) if credit is not None else following
-        futures[step] = discount * spread
-        following = returns[step] = rewards[step] + futures[step]
-    return returns, futures
+    returns, futures = [], []
+    for reward in reversed(rewards):
+        futures.append(discount * (credit(following) if credit is not None else following))
+        following = reward + futures[-1]
+        returns.append(following)
+    return torch.stack(returns[::-1]), torch.stack(futures[::-1])
 
 
 class NeighbourCredit:
@@ -90,6 +94,37 @@ class NeighbourCredit:
             shape[axis + 2], padding[axis] = kernel.numel(), kernel.numel() // 2
             smooth = functional.conv3d(smooth, kernel.to(reward_map).view(shape), padding=padding)
         return (1 - self.rho) * reward_map + self.rho * smooth[:, 0]
+
+
+class LearnedCredit(nn.Module):
+    """Reward-map convolution W = (1 - s) delta + s softmax(z) with learned s and z, `voxels` wide (odd).
+
+    After PixelRL (Furuta et al. 2019), where W is free: trained by the value loss such a W can shrink to zero, so here
+    it is a mean always. s = 0 as built: the identity. Call `project` after each optimiser step.
+    """
+
+    def __init__(self, voxels: int) -> None:
+        super().__init__()
+        self.share = nn.Parameter(torch.zeros(()))
+        self.logits = nn.Parameter(torch.zeros(voxels, voxels, voxels))
+
+    @property
+    def kernel(self) -> Tensor:
+        """W (x, y, z), not negative, of sum 1: what a voxel is credited of the return of its neighbour there."""
+        spread = torch.softmax(self.logits.flatten(), 0).view_as(self.logits)
+        delta = torch.zeros_like(spread)
+        delta[tuple(n // 2 for n in spread.shape)] = 1
+        return (1 - self.share) * delta + self.share * spread
+
+    def forward(self, reward_map: Tensor) -> Tensor:
+        """(batch, x, y, z) to the same; beyond the border counts as zero."""
+        padding = self.logits.shape[0] // 2
+        return functional.conv3d(reward_map[:, None], self.kernel[None, None], padding=padding)[:, 0]
+
+    def project(self) -> None:
+        """Back to 0 <= s <= 1, where a step went beyond."""
+        with torch.no_grad():
+            self.share.clamp_(0, 1)
 
 
 def _gaussian(sigma: float) -> Tensor:

@@ -1,19 +1,23 @@
 """A training of seconds on generated balls: it learns, and a killed run ends with the weights of an unbroken one."""
 
-from dataclasses import replace
+import hashlib
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from medseg_rl.agent.learner import Learner, LearnerConfig
 from medseg_rl.agent.networks import build_network
 from medseg_rl.agent.policy import build_policy
+from medseg_rl.config import run_config
 from medseg_rl.errors import BundleError, Cancelled
 from medseg_rl.hints.maps import HintConfig
-from medseg_rl.training import TrainingConfig, train
-from medseg_rl.training_checkpoint import CHECKPOINT, load_checkpoint
+from medseg_rl.training import EpisodePool, TrainingConfig, train
+from medseg_rl.training_checkpoint import CHECKPOINT, config_hash, load_checkpoint
 from medseg_rl.training_scenes import SceneConfig, TrainingCase, draw_scene
 
 TINY = TrainingConfig(
@@ -105,6 +109,8 @@ def test_the_weights_of_the_best_validation_are_kept(tmp_path):
         {"learner": LearnerConfig(mode="sampled", belief_first=0.0)},
         {"learner": LearnerConfig(discount=0.0, belief_first=0.0)},
         {"learner": LearnerConfig(reward="absolute", credit_rho=0.5, belief_first=0.0)},
+        {"learner": LearnerConfig(credit_voxels=3, belief_first=0.0, foresight_warmup=0.0)},
+        {"learner": LearnerConfig(mode="sampled", credit_voxels=3, belief_first=0.0)},
         {"policy": "twin_a"},
         {"policy": "twin_b"},
         {"network": "small", "commands": 3},
@@ -115,6 +121,33 @@ def test_every_mode_trains(tmp_path, changes):
     after = weights_of(replace(TINY, updates=2, **changes), tmp_path / "after")
     assert not same(before, after)
     assert all(torch.isfinite(value).all() for value in after.values())
+
+
+def test_a_setting_that_came_later_leaves_the_hash_of_older_runs_alone():
+    older = asdict(TINY)
+    del older["min_clicks"], older["learner"]["credit_voxels"]
+    assert config_hash(TINY) == hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
+    assert config_hash(replace(TINY, min_clicks=3)) != config_hash(TINY)
+
+
+def test_a_learned_credit_moves_and_is_resumed(tmp_path):
+    config = replace(TINY, steps_choices=(3,), learner=LearnerConfig(mode="sampled", credit_voxels=3, belief_first=0.0))
+    whole = load_file(tmp_path / "whole" / CHECKPOINT) if weights_of(config, tmp_path / "whole") else {}
+    asked = iter(range(100))
+    with pytest.raises(Cancelled):
+        weights_of(config, tmp_path / "broken", cancel=lambda: next(asked) == 3)
+    weights_of(config, tmp_path / "broken")
+    resumed = load_file(tmp_path / "broken" / CHECKPOINT)
+    assert resumed.keys() == whole.keys() >= {"credit.share", "credit.logits"}
+    assert same(whole, resumed)
+
+
+def test_the_published_preset_gives_exactly_five_clicks_an_interaction():
+    config = replace(TINY, one_click_share=0.0, zero_click_share=0.0, min_clicks=5, max_clicks=5)
+    published = run_config("itermrl").training
+    assert (published.one_click_share, published.min_clicks, published.max_clicks) == (0.0, 5, 5)
+    pool = EpisodePool(balls(), config, np.random.default_rng(0))
+    assert [len(pool.clicks(pool.take()[0])) for _ in range(10)] == [5] * 10
 
 
 def test_training_lowers_the_loss(tmp_path):

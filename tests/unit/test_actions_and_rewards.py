@@ -8,6 +8,7 @@ import torch
 
 from medseg_rl.environment.actions import ADJUSTMENTS, apply_adjustments, greedy_actions, sample_actions
 from medseg_rl.environment.rewards import (
+    LearnedCredit,
     NeighbourCredit,
     cross_entropy,
     cross_entropy_gain,
@@ -102,3 +103,74 @@ def test_neighbour_credit_keeps_the_sum_inside_and_is_the_identity_at_rho_zero()
     assert float(spread[0, 15, 15, 15]) > 0.5
     assert float(spread[0, 15, 15, 16]) < float(spread[0, 16, 15, 15])  # 2 mm away against 1 mm
     assert torch.equal(NeighbourCredit(spacing=(1.0, 1.0, 1.0), rho=0.0)(reward), reward)
+
+
+def test_a_learned_credit_begins_as_the_identity_bit_for_bit():
+    rewards = torch.randn(3, *SHAPE)
+    plain = discounted_returns(rewards, discount=0.9)
+    learned = discounted_returns(rewards, discount=0.9, credit=LearnedCredit(3))
+    for one, other in zip(plain, learned, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_learned_credit_is_a_mean_over_neighbours_in_closed_form():
+    credit = LearnedCredit(3)
+    with torch.no_grad():
+        credit.share.fill_(0.6)
+        credit.logits[2, 1, 1] = math.log(27.0)  # one neighbour weighs 27, the other 26 of the kernel 1
+    reward_map = torch.zeros(1, 5, 5, 5)
+    reward_map[0, 3, 2, 2] = 1
+    credited = credit(reward_map)[0]
+    unit = 0.6 / (27 + 26)
+    assert torch.isclose(credited[2, 2, 2], torch.tensor(27 * unit))  # its neighbour along x earned that
+    assert torch.isclose(credited[3, 2, 2], torch.tensor(0.4 + unit))
+    assert torch.isclose(credited[4, 2, 2], torch.tensor(unit))
+    assert torch.isclose(credited.sum(), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_learned_credit_stays_a_mean_whatever_is_done_to_it(seed):
+    credit = LearnedCredit(3)
+    optimiser = torch.optim.SGD(credit.parameters(), lr=5.0)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(5):
+        optimiser.zero_grad()
+        (credit(torch.randn(SHAPE, generator=generator)) * torch.randn(SHAPE, generator=generator)).sum().backward()
+        optimiser.step()
+        credit.project()
+        assert torch.isclose(credit.kernel.sum(), torch.tensor(1.0))
+        assert (credit.kernel >= 0).all()
+
+
+def test_the_gradient_of_a_learned_credit_is_that_of_the_value_loss_by_finite_differences():
+    rewards = torch.randn(3, 2, 4, 4, 4, generator=torch.Generator().manual_seed(0)).double()
+    credit = LearnedCredit(3).double()
+    with torch.no_grad():
+        credit.share.fill_(0.3)
+
+    def loss() -> torch.Tensor:
+        return (discounted_returns(rewards, discount=0.9, credit=credit)[0] ** 2).mean()
+
+    loss().backward()
+    for parameter, place in ((credit.share, ()), (credit.logits, (0, 1, 2)), (credit.logits, (1, 1, 1))):
+        sides = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                parameter[place] += step
+                sides.append(float(loss()))
+                parameter[place] -= step
+        assert float(parameter.grad[place]) == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-4, abs=1e-9)
+
+
+def test_a_credit_learns_which_neighbour_earned_the_return():
+    generator = torch.Generator().manual_seed(0)
+    credit = LearnedCredit(3)
+    optimiser = torch.optim.Adam(credit.parameters(), lr=0.1)
+    for _ in range(150):
+        later = torch.randn(4, 6, 6, 6, generator=generator)
+        earned = torch.roll(later, -1, 1)  # a voxel's value is what its neighbour along x gains
+        optimiser.zero_grad()
+        ((credit(later) - earned)[:, 1:-1] ** 2).mean().backward()
+        optimiser.step()
+        credit.project()
+    assert credit.kernel[2, 1, 1] > 0.8
