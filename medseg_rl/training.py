@@ -44,8 +44,9 @@ class TrainingConfig:
     steps of an interaction, one drawn an update. `max_interactions`: an episode ends after 1..that many, more often
     early. `one_click_share` of the interactions bring one click, the others `min_clicks`..`max_clicks`; a first
     interaction on a mask brings none with `zero_click_share`. `window`: how many voxels of a region the network is
-    shown, around the newest click. `bootstrap`: the critic stands for the return after the last step of an update. `locality`: how far
-    from its voxel a click is heard, see `ActorCritic` (0: everywhere). `adjustments`: finer than the published.
+    shown, around the newest click. `bootstrap`: the critic stands for the return after the last step of an update.
+    `locality`: how far from its voxel a click is heard, see `ActorCritic` (0: everywhere). `adjustments`: finer than
+    the published.
     `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
     """
 
