@@ -48,7 +48,8 @@ OTHER = {"wide": "narrow", "narrow": "wide", "short": "wide"}  # whose records a
 class Settings:
     """`styles`: names with commas between. `corrected`: cases he corrects. `new_cases`: of the validation split.
 
-    `clicks`: most he gives on one. The other fields are those of `LearnConfig`. `data`: folder of data sets, MEDSEG_RL_DATA unless given.
+    `clicks`: most he gives on one. The other fields are those of `LearnConfig`. `data`: folder of data sets,
+    MEDSEG_RL_DATA unless given.
     """
 
     styles: str = "wide,narrow,short"

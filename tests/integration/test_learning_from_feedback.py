@@ -1,0 +1,76 @@
+"""`medseg-rl learn` and the flywheel as a user runs them, on phantoms: what they write, a stop in between."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from medseg_rl.bundle import bundle_names, load_bundle
+from medseg_rl.cli import app
+from medseg_rl.errors import Cancelled
+from medseg_rl.recipes.recipe import Work
+from medseg_rl.recipes.refinement import flywheel
+from medseg_rl.recipes.refinement.clinician import corrects
+from medseg_rl.recipes.refinement.labelled import phantom_cases
+from medseg_rl.recipes.refinement.learning import LearnConfig, learn
+from medseg_rl.recipes.report import write_report
+from medseg_rl.refiners.enforce_only import EnforceOnly
+from medseg_rl.rlhf.league import read_games, read_registry
+from medseg_rl.rlhf.store import FeedbackStore
+
+pytestmark = pytest.mark.skipif("hippocampus" not in bundle_names(), reason="no model is shipped")
+FEW = LearnConfig(updates=2, batch=2, pool=2, start_updates=1, clicks=1)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("feedback") / "store"
+    kept = FeedbackStore(folder)
+    kept.set_consent(store=True, images=True)
+    for case in phantom_cases(3, 7):
+        image, reference = case.load()
+        corrects(case.id, case.group, image, reference, refiner=EnforceOnly(), automatic=None, store=kept)
+    return folder
+
+
+def test_the_command_writes_candidate_card_games_and_verdict(store: Path, tmp_path: Path) -> None:
+    settings = ["updates=2", "batch=2", "pool=2", "clicks=1"]
+    arguments = ["learn", str(store), "-o", str(tmp_path / "run"), "--json", "--bundle", "hippocampus"]
+    done = CliRunner().invoke(app, [*arguments, *(part for s in settings for part in ("--set", s))])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    candidate, incumbent = load_bundle(Path(found["bundle"])), load_bundle("hippocampus")
+    assert candidate.files["models/agent.safetensors"] != incumbent.files["models/agent.safetensors"]
+    assert candidate.files["models/automatic.safetensors"] == incumbent.files["models/automatic.safetensors"]
+    card = (candidate.folder / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "2 accepted masks of 2 patients" in card
+    assert "store masks and actions and image voxels" in card
+    assert len(read_games(Path(found["games"]))) == 1
+    assert {entry.parent for entry in read_registry(Path(found["registry"])).values()} == {
+        None,
+        found["promotion"]["incumbent"],
+    }
+    assert not found["promotion"]["promoted"]  # never without the public benchmark
+
+
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(store: Path, tmp_path: Path) -> None:
+    incumbent = load_bundle("hippocampus")
+    whole = learn([store], incumbent, FEW, Work(tmp_path / "whole")).bundle
+    folder = tmp_path / "stopped"
+    with pytest.raises(Cancelled):
+        learn([store], incumbent, FEW, Work(folder, cancel=lambda: (folder / "start.pt").exists()))
+    assert learn([store], incumbent, FEW, Work(folder)).bundle.files == whole.files
+
+
+def test_the_flywheel_writes_its_table(tmp_path: Path) -> None:
+    report = flywheel.run(Work(tmp_path, smoke=True))
+    write_report(tmp_path, report)
+    with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["fed with"] for row in rows] == [arm.label for arm in flywheel.ARMS]
+    assert "claims nothing" in (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert flywheel.run(Work(tmp_path, smoke=True)).table == report.table
