@@ -15,6 +15,7 @@ what it is worth.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -169,10 +170,10 @@ def table(times: dict[str, Times], chosen: list[Arm], threads: int, updates: int
         "",
         f"Median of {updates} updates of {chosen[0].config.batch} episodes each, arms in turn. Generated cases of",
     ]
-    lines += [f"{' x '.join(map(str, SHAPE))} voxels. {__doc__.split(chr(10) * 2)[-1].strip() if __doc__ else ''}", ""]
+    lines += [f"{' x '.join(map(str, SHAPE))} voxels. {(__doc__ or '').split(chr(10) * 2)[-1].strip()}", ""]
     lines += [f"Commit {commit}{' with changes' if dirty else ''}; torch {torch.__version__}; {about['cpu']},"]
     lines += [
-        f"{about['cores']} cores, {threads} thread(s) used, {about['ram_gb']} GB, {about['os']}, GPU {about['gpu']}."
+        f"{about['cores']} cores, {threads} thread(s) used, {about['ram_gb']} GB, {about['os']}, GPU {about['gpu']}; load average {os.getloadavg()[0]:.1f}."
     ]
     return "\n".join(lines) + "\n"
 

@@ -86,6 +86,8 @@ def voxel_weights(reference: npt.NDArray[np.bool_], spacing: Spacing, config: Sc
     if not 0 < inside < reference.size:
         return weights
     weights[reference] = np.clip((reference.size - inside) / inside, 1 / config.class_ratio_cap, config.class_ratio_cap)
+    if not config.boundary_weight:
+        return weights
     to_object = ndimage.distance_transform_edt(~reference, sampling=spacing)
     to_background = ndimage.distance_transform_edt(reference, sampling=spacing)
     weights[np.maximum(to_object, to_background) <= config.boundary_mm] *= 1 + config.boundary_weight

@@ -46,7 +46,7 @@ class Episode:
         self.new_clicks: tuple[Click, ...] = ()
         self.interactions = 0
         self._hints = HintMaps(scene.image, scene.spacing, hints)
-        self._relations = self._related()
+        self._relations: dict[str, npt.NDArray[np.float32]] | None = None  # an episode begins with clicks, mostly
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -75,11 +75,13 @@ class Episode:
 
     def observation(self, channels: Sequence[str]) -> npt.NDArray[np.float32]:
         """What the agents see, (channels, x, y, z) float32."""
+        self._relations = self._relations or self._related()
         hints = hint_channels(self._hints, self._relations)
         return build_observation(channels, image=self.scene.image, percent=self.percent, hints=hints)
 
     def step(self, percent: Percent) -> None:
         """Ends a refinement step with the state the agents want; held and clicked voxels keep theirs."""
+        self._relations = self._relations or self._related()  # they are of the state before the steps
         if self.scene.held_voxels is not None:
             percent = np.where(self.scene.held_voxels, self.percent, percent)
         self.percent = percent.astype(np.uint8)
