@@ -173,7 +173,8 @@ def table(times: dict[str, Times], chosen: list[Arm], threads: int, updates: int
     lines += [f"{' x '.join(map(str, SHAPE))} voxels. {(__doc__ or '').split(chr(10) * 2)[-1].strip()}", ""]
     lines += [f"Commit {commit}{' with changes' if dirty else ''}; torch {torch.__version__}; {about['cpu']},"]
     lines += [
-        f"{about['cores']} cores, {threads} thread(s) used, {about['ram_gb']} GB, {about['os']}, GPU {about['gpu']}; load average {os.getloadavg()[0]:.1f}."
+        f"{about['cores']} cores, {threads} thread(s) used, {about['ram_gb']} GB, {about['os']}, GPU {about['gpu']}; "
+        f"load average {os.getloadavg()[0]:.1f}."
     ]
     return "\n".join(lines) + "\n"
 
