@@ -30,7 +30,12 @@ SYSTEM_PACKAGES = {
     "libglib-2.0.so.0": "libglib2.0-0",
     "libz.so.1": "zlib1g",
 }
-MODULES = {"scikit-image": "skimage", "simpleitk": "SimpleITK", "connected-components-3d": "cc3d"}  # where names differ
+MODULES = {  # where names differ
+    "scikit-image": "skimage",
+    "simpleitk": "SimpleITK",
+    "connected-components-3d": "cc3d",
+    "pyyaml": "yaml",
+}
 COMPRESSIONS = {  # transfer syntaxes by their common names
     "JPEG": "1.2.840.10008.1.2.4.50",
     "JPEG lossless": "1.2.840.10008.1.2.4.70",

@@ -1,5 +1,7 @@
 """Episodes and the two environments on small scenes."""
 
+import warnings
+
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -139,7 +141,9 @@ def test_the_episode_is_truncated_at_its_budget_of_interactions():
 
 def test_every_voxel_is_an_agent_of_the_pettingzoo_view():
     pytest.importorskip("pettingzoo")
-    from pettingzoo.test import parallel_api_test
+    with warnings.catch_warnings():  # its checks load its own games in a way that it calls old
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from pettingzoo.test import parallel_api_test
 
     from medseg_rl.environment.voxel_agents_env import VoxelAgentsEnv
 
