@@ -28,6 +28,7 @@ Config = TypeVar("Config")
 RECIPES: dict[str, str] = {
     "command_rts": "medseg_rl.recipes.command_rts.recipe",
     "flywheel": "medseg_rl.recipes.refinement.flywheel",
+    "instructgpt": "medseg_rl.recipes.refinement.preferred",
     "lane_keeping": "medseg_rl.recipes.lane_keeping.recipe",
     "sentiment": "medseg_rl.recipes.sentiment.recipe",
 }

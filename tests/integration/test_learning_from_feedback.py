@@ -13,7 +13,7 @@ from medseg_rl.bundle import bundle_names, load_bundle
 from medseg_rl.cli import app
 from medseg_rl.errors import Cancelled
 from medseg_rl.recipes.recipe import Work
-from medseg_rl.recipes.refinement import flywheel
+from medseg_rl.recipes.refinement import flywheel, preferred
 from medseg_rl.recipes.refinement.clinician import corrects
 from medseg_rl.recipes.refinement.labelled import phantom_cases
 from medseg_rl.recipes.refinement.learning import LearnConfig, learn
@@ -74,3 +74,17 @@ def test_the_flywheel_writes_its_table(tmp_path: Path) -> None:
     assert [row["fed with"] for row in rows] == [arm.label for arm in flywheel.ARMS]
     assert "claims nothing" in (tmp_path / "card.md").read_text(encoding="utf-8")
     assert flywheel.run(Work(tmp_path, smoke=True)).table == report.table
+
+
+def test_the_three_steps_run_on_the_voxel_agents_and_begin_where_the_supervised_policy_is(tmp_path: Path) -> None:
+    report = preferred.run(Work(tmp_path, smoke=True))
+    write_report(tmp_path, report)
+    assert [(row["arm"], row["checkpoint"]) for row in report.table] == [
+        (arm, which) for arm in ("PPO", "PPO-ptx") for which in ("shipped", "last")
+    ]
+    for arm in ("PPO", "PPO-ptx"):
+        result = json.loads((tmp_path / "jobs" / f"{arm}_0.json").read_text(encoding="utf-8"))
+        assert result["first_ratio_error"] < 1e-4
+        assert abs(result["first_kl"]) < 1e-6
+        assert result["points"][0]["kl"] == pytest.approx(0, abs=1e-3)
+    assert preferred.run(Work(tmp_path, smoke=True)).table == report.table
