@@ -191,12 +191,16 @@ def _features(bench: Bench, episodes: Sequence[Episode]) -> Tensor:
 
 
 @torch.no_grad()
-def _candidates(bench: Bench, episode: Episode, count: int, rng: np.random.Generator) -> list[np.ndarray[Any, Any]]:
-    """The greedy one, a mildly wrong edit of the label, and draws of the policy with noise alike among neighbours."""
-    found = [corrupt_mask(episode.scene.reference, episode.scene.spacing, rng)]
+def _candidates(
+    bench: Bench, episode: Episode, count: int, rng: np.random.Generator, *, edited: bool
+) -> list[np.ndarray[Any, Any]]:
+    """The greedy one and draws of the policy with noise alike among neighbours; a wrong edit of the label among them
+    where `edited`: to train with, never to judge by.
+    """
+    found = [corrupt_mask(episode.scene.reference, episode.scene.spacing, rng)] if edited else []
     network, policy = bench.supervised.network, bench.supervised.policy
     features, fixed = _features(bench, [episode]), torch.from_numpy(episode.fixed_voxels)
-    for number in range(count - 1):
+    for number in range(count - len(found)):
         percent = torch.from_numpy(episode.percent[None].copy())
         noise = smooth_draw(percent.shape[1:], episode.scene.spacing, int(rng.integers(2**31)))  # type: ignore[arg-type]
         for _ in range(bench.settings.steps):
@@ -212,14 +216,16 @@ def _candidates(bench: Bench, episode: Episode, count: int, rng: np.random.Gener
     return found
 
 
-def _ranked(bench: Bench, episodes: Sequence[Episode], seed: int, temperature: float) -> list[RankedPrompt]:
+def _ranked(bench: Bench, episodes: Sequence[Episode], seed: int, *, training: bool) -> list[RankedPrompt]:
+    """By the clinician as he is, or by his utility alone where nothing is trained."""
+    temperature = bench.settings.temperature if training else 0.0
     prompts = []
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     for number, episode in enumerate(episodes):
         bench.work.report("ranking", number, len(episodes))
         bench.work.stop_if_cancelled()
-        masks = _candidates(bench, episode, int(rng.integers(4, 10)), rng)
+        masks = _candidates(bench, episode, int(rng.integers(4, 10)), rng, edited=training)
         wanted = torch.tensor([utility(mask, episode) for mask in masks])
         ranks = simulated_ranks(wanted, temperature=temperature, generator=generator)
         prompts.append(RankedPrompt(_reward_inputs(bench, episode, torch.from_numpy(np.stack(masks))), ranks))
@@ -236,10 +242,10 @@ def _reward_inputs(bench: Bench, episode: Episode, masks: Tensor) -> dict[str, T
 def _reward_model(bench: Bench, seed: int) -> Result:
     settings = bench.settings
     trainer = _fresh_reward(bench, seed)
-    prompts = _ranked(bench, bench.ranked, seed_of("rankings", seed), settings.temperature)
+    prompts = _ranked(bench, bench.ranked, seed_of("rankings", seed), training=True)
     trainer.fit(prompts)
     selecting = bench.judged[: len(bench.judged) // 2]
-    held_out = _ranked(bench, selecting, seed_of("held out", seed), 0.0)
+    held_out = _ranked(bench, selecting, seed_of("held out", seed), training=False)
     volume = [_volume_right(prompt) for prompt in held_out]
     labels = [_reward_inputs(bench, e, torch.from_numpy(e.scene.reference[None])) for e in bench.ranked[:8]]
     trainer.normalise({name: torch.cat([part[name] for part in labels]) for name in labels[0]})
