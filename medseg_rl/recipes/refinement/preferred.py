@@ -240,7 +240,6 @@ def _reward_inputs(bench: Bench, episode: Episode, masks: Tensor) -> dict[str, T
 
 
 def _reward_model(bench: Bench, seed: int) -> Result:
-    settings = bench.settings
     trainer = _fresh_reward(bench, seed)
     prompts = _ranked(bench, bench.ranked, seed_of("rankings", seed), training=True)
     trainer.fit(prompts)
