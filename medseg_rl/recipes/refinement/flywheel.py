@@ -31,7 +31,7 @@ from medseg_rl.evaluation.turns import drive
 from medseg_rl.hints.robots import LargestRegion
 from medseg_rl.recipes.recipe import Result, Work, seed_of, with_changes
 from medseg_rl.recipes.refinement.clinician import STYLES, Mask, corrects
-from medseg_rl.recipes.refinement.labelled import Labelled, labelled_cases, phantom_cases
+from medseg_rl.recipes.refinement.labelled import Labelled, few_seeds, labelled_cases, phantom_cases
 from medseg_rl.recipes.refinement.learning import LearnConfig, learn
 from medseg_rl.recipes.refinement.playing import curves, with_start_of
 from medseg_rl.recipes.report import Cell, Report
@@ -270,6 +270,7 @@ def _reported(bench: Bench, learned: dict[str, Result], played: dict[str, Result
         facts=_facts(bench),
         notes=(
             *claims,
+            *few_seeds(settings.seeds),
             "The clinician is simulated: his clicks are the primary robot's, his masks his style of the reference.",
             "Clicks count the limit where the level was never reached: read them with the share that failed. "
             "Intervals: 95 % bootstrap over patients, clicks of one patient's cases and seeds averaged first.",

@@ -25,6 +25,13 @@ class Labelled:
     load: Callable[[], tuple[Volume, Mask]]
 
 
+def few_seeds(seeds: int) -> tuple[str, ...]:
+    """What a card must say below three seeds."""
+    if seeds >= 3:
+        return ()
+    return (f"{'One seed' if seeds == 1 else 'Two seeds'}: what was seen once, no claim; three make one.",)
+
+
 def labelled_cases(cases: Sequence[Case]) -> list[Labelled]:
     """Cases of a data set."""
     return [Labelled(case.id, case.group, case.load) for case in cases]

@@ -30,7 +30,7 @@ from medseg_rl.errors import InputFileError
 from medseg_rl.hints.maps import HintConfig
 from medseg_rl.preprocessing import normalise_intensity
 from medseg_rl.recipes.recipe import Result, Work, seed_of, with_changes
-from medseg_rl.recipes.refinement.labelled import Labelled, labelled_cases, phantom_cases
+from medseg_rl.recipes.refinement.labelled import Labelled, few_seeds, labelled_cases, phantom_cases
 from medseg_rl.recipes.refinement.playing import with_start_of
 from medseg_rl.recipes.refinement.voxel_policy import VoxelPolicy, masks_of, prompts_of, rolled_out
 from medseg_rl.recipes.report import Cell, Curve, Report
@@ -413,6 +413,7 @@ def _reported(bench: Bench, models: Mapping[str, Result], tuned: Mapping[str, Re
         },
         curves=curves,
         notes=(
+            *few_seeds(bench.settings.seeds),
             "The clinician is simulated. Shipped: the checkpoint at the peak of selection gold; last: the end.",
             "A win: the utility differs by more than .005; draws count half. The tax: the supervised Dice minus ours.",
         ),
