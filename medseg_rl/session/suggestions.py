@@ -1,8 +1,9 @@
 """Where to look next: the slice that most needs a click. Suggests a place; never places a click.
 
 A slice scores the sum over the free voxels of the region, times its pixel area, of what the critic still expects to
-gain, max(V, 0), or without a value head of the uncertainty -(p log2 p + (1 - p) log2(1 - p)). Errors that the model
-is sure of are not suggested.
+gain, max(V, 0), or without a value head of the uncertainty -(p log2 p + (1 - p) log2(1 - p)). The critic is heard
+near the surface of the mask and where the model is undecided: its training hardly ever rewards a voxel elsewhere, and
+what it says there, as at the corners of the region, means nothing. Errors that the model is sure of are not suggested.
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.editing import Grid, Plane
+from medseg_rl.editing.distances import within
 from medseg_rl.errors import Cancelled, MedSegError
 from medseg_rl.hints.clicks import clicks_inside
 from medseg_rl.interaction import filled
-from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, never_cancelled
+from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent, RefinementRequest, never_cancelled
 from medseg_rl.session.case import Case
 from medseg_rl.session.jobs import Cancel, Snapshot
 from medseg_rl.session.preparing import copied, live
 from medseg_rl.session.state import deduplicated, union_of
 from medseg_rl.session.working import index_in_file_order
-from medseg_rl.volume import Box, Index
+from medseg_rl.volume import Box, FloatArray, Index
 
 SEEN_MM = 5.0  # slices nearer than this to one already suggested are skipped
 MARGIN_MM = 10.0
+HEARD_MM = 5.0  # from the surface of the mask: as far as the critic is heard where the model is sure
+UNDECIDED = (10, 90)  # hundredths between which the model is not sure
 PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
 Need = npt.NDArray[np.float32]
 
@@ -64,6 +68,8 @@ class SuggestionJob:
         measure: Literal["value", "uncertainty"] = "value"
         if need is None:
             need, measure = uncertainty(percent), "uncertainty"
+        else:
+            need = np.where(heard(percent, snapshot.image.grid.affine), need, np.float32(0))
         locked = snapshot.locked(box)
         if locked is not None:
             need[locked] = 0
@@ -119,6 +125,16 @@ def _expected_gain(snapshot: Snapshot, box: Box, percent: Percent) -> Need | Non
     )
     gain = snapshot.refiner.expected_gain(request)
     return None if gain is None else np.maximum(gain, 0)
+
+
+def heard(percent: Percent, affine: FloatArray) -> npt.NDArray[np.bool_]:
+    """Where the critic is believed: near the surface of the mask, and where the model itself is undecided.
+
+    `percent` in hundredths; distances in mm between voxel centres, under the 3 x 3 part of `affine`.
+    """
+    undecided: npt.NDArray[np.bool_] = (percent > UNDECIDED[0]) & (percent < UNDECIDED[1])
+    mask, columns = percent > MASK_THRESHOLD, affine[:3, :3]
+    return undecided | (within(mask, columns, HEARD_MM) & within(~mask, columns, HEARD_MM))
 
 
 def uncertainty(percent: Percent) -> Need:

@@ -16,7 +16,7 @@ from medseg_rl.interaction import InteractionConfig
 from medseg_rl.labels import LabelMap
 from medseg_rl.session import PlaceVoxelClicks, SegmentationSession, StaleDeltaError
 from medseg_rl.session.requests import do_again
-from medseg_rl.session.suggestions import uncertainty
+from medseg_rl.session.suggestions import heard, uncertainty
 from medseg_rl.volume import Box, Volume
 
 OBJECT, BACKGROUND = ClickLabel.FOREGROUND, ClickLabel.BACKGROUND
@@ -206,7 +206,7 @@ def test_the_suggestion_is_the_slice_with_the_most_uncertainty_and_its_peak():
     assert np.allclose(found.point_mm, session.image.index_to_world(found.index))
 
 
-def test_the_next_suggestion_lies_five_millimetres_from_those_seen_on_its_plane():
+def test_the_next_suggestion_lies_five_milliaway_from_those_seen_on_its_plane():
     session, seen = clicked(), []
     for _ in range(6):
         found = session.next_suggestion(seen)
@@ -230,13 +230,38 @@ def test_the_value_head_is_asked_where_there_is_one():
     class Foreseeing(Soft):
         def expected_gain(self, request):
             gain = np.full(request.percent.shape, -1.0, np.float32)
-            gain[3, 4, 5] = 2.0
+            gain[tuple(np.argwhere(request.percent > 50)[0])] = 2.0
             return gain
 
     found = clicked(Foreseeing()).next_suggestion()
     assert found.measure == "value"
     areas = [np.linalg.norm(np.cross(AFFINE[:3, a], AFFINE[:3, b])) for a, b in ((0, 1), (0, 2), (1, 2))]
     assert found.score == pytest.approx(2 * max(areas))
+
+
+def test_the_value_head_is_not_heard_where_the_model_is_sure_far_from_the_mask():
+    class Wild(Fixed):
+        def expected_gain(self, request):
+            gain = np.full(request.percent.shape, 5.0, np.float32)
+            gain[request.percent > 50] = 0
+            gain[tuple(np.argwhere(request.percent > 50)[-1])] = 1.0
+            return gain
+
+    session = clicked(Wild())
+    found, inside = session.next_suggestion(), np.argwhere(session.mask)
+    away = np.linalg.norm((inside - found.index) @ AFFINE[:3, :3].T, axis=1)
+    assert away.min() <= 5.0 + 1e-3
+
+
+def test_beside_the_surface_the_critic_is_heard_where_the_model_is_undecided():
+    percent = np.full((20, 20, 20), 1, np.uint8)
+    percent[4:8, 4:8, 4:8], percent[15, 15, 15] = 99, 40
+    told = heard(percent, np.diag([1.0, 1.0, 1.0, 1.0]))
+    assert told[15, 15, 15]
+    assert told[12, 6, 6]  # 5 mm from the last voxel inside
+    assert not told[13, 6, 6]
+    assert not told[19, 19, 19]
+    assert not heard(np.full((3, 3, 3), 1, np.uint8), np.eye(4)).any()
 
 
 def test_a_suggestion_places_no_click_and_can_be_stopped():
