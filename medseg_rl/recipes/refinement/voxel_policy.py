@@ -128,13 +128,14 @@ def rolled_out(
     """Actions drawn at temperature 1, the best ones without a generator; and states (batch, time + 1, x, y, z)."""
     channels = actor.network.channels
     states = [episode.percent.copy() for episode in prompts]
+    features: Tensor | None = None
     observations: list[Tensor] = []
     percents, actions = [], []
     for _ in range(steps):
         seen = torch.from_numpy(np.stack([_observed(e, s, channels) for e, s in zip(prompts, states, strict=True)]))
         before = torch.from_numpy(np.stack(states))
-        first = observations[0] if observations else seen
-        heads = actor.network.heads(actor.network.features(first), seen)
+        features = actor.network.features(seen) if features is None else features
+        heads = actor.network.heads(features, seen)
         decision = (
             actor.policy.greedy(heads, before) if generator is None else actor.policy.sample(heads, before, generator)
         )
