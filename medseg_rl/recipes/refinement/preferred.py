@@ -47,6 +47,7 @@ from medseg_rl.volume import AxisOrder
 
 SUMMARY = "InstructGPT's three steps on the product: rankings, reward model, PPO and PPO-ptx of the voxel agents"
 DRAW = 0.005  # of utility: less is no preference
+GAIN = 100.0  # candidates differ in less than a hundredth of a crop's voxels, and the score is the mean over all
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Settings:
     batch: int = 4
     steps: int = 3
     every: int = 10
-    temperature: float = 0.01
+    temperature: float = 0.002
     kl_coef: float = 0.05
     ptx_coef: float = 1.0
     learning_rate: float = 1e-4
@@ -97,7 +98,7 @@ class MapReward(nn.Module):
         """Maps (n, x, y, z). `features` (n, width, x, y, z), `start` and `mask` (n, x, y, z)."""
         start, mask = inputs["start"], inputs["mask"].float()
         joined = torch.cat([inputs["features"], torch.stack([start, mask, mask - (start > 0.5).float()], 1)], 1)
-        found: Tensor = self.head(joined)[:, 0]
+        found: Tensor = GAIN * self.head(joined)[:, 0]
         return found
 
 
