@@ -34,7 +34,7 @@ class ProposalCounts:
     def text(self) -> str:
         """Such as "+1,204 / -310 voxels, 0.9 mL, 24 mm from the nearest click"."""
         parts = [
-            tr("+{added} / −{removed} voxels").format(added=whole(self.added), removed=whole(self.removed)),
+            tr("+{added} / -{removed} voxels").format(added=whole(self.added), removed=whole(self.removed)),
             tr("{volume} mL").format(volume=number(self.millilitres, 1 if abs(self.millilitres) >= 0.1 else 3)),
         ]
         if self.farthest_mm is not None:

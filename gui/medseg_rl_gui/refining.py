@@ -51,6 +51,7 @@ class Refining:
         self._clicks: tuple[WorldClick, ...] = ()  # of the job that runs
         self._later: tuple[WorldClick, ...] = ()  # placed while a start runs
         self._then: Callable[[], object] | None = None
+        self._was_loaded = False  # the model, when the job began: else its time is that of loading, not of a step
 
     @property
     def is_running(self) -> bool:
@@ -167,6 +168,7 @@ class Refining:
         self.stop(keep_preview=bool(clicks))
         self._desk.work_began.emit()
         self.job, self._clicks = job, clicks
+        self._was_loaded = self._desk.session.refiner_is_loaded
         self._task = self._desk.worker.submit(
             lambda task: job.run(task.is_stopped, task.progress),
             rank=Rank.REFINEMENT,
@@ -222,7 +224,7 @@ class Refining:
         if report.message:
             self._desk.say(report.message[:1].upper() + report.message[1:])
         seconds = None
-        if report.timings.refine and delta.action in ("click", "scribble", "refine", "command"):
+        if self._was_loaded and report.timings.refine and delta.action in ("click", "scribble", "refine", "command"):
             seconds = report.timings.refine / max(1, self._desk.session.config.steps)
         self._desk.window.status.show_device(self._desk.models.device_text, seconds)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtWidgets import QDockWidget, QFrame, QLabel, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from medseg_rl_gui.i18n import tr
 
 NARROWEST = 330  # of the right side
+WIDEST = 480  # that the right side may ask for: the views come first
 
 
 class SideDock(QDockWidget):
@@ -86,6 +87,18 @@ class RightSide(SideDock):
     def add(self, name: str, title: str, panel: QWidget) -> None:
         """Puts a tab behind the others."""
         self.tabs.addTab(Page(name, panel), title)
+        self._fit_titles()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        super().changeEvent(event)
+        fonts = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ApplicationFontChange)
+        if event.type() in fonts and hasattr(self, "tabs"):  # fonts are set while it is made, too
+            self._fit_titles()
+
+    def _fit_titles(self) -> None:
+        """All titles of the tabs are seen, in large letters too: a side that is a little wider, not arrows."""
+        titles = self.tabs.tabBar().sizeHint().width() + 2 if self.tabs.count() else 0
+        self.setMinimumWidth(min(max(NARROWEST, titles), WIDEST))
 
     def open(self, name: str) -> None:
         """Brings a tab to the front."""

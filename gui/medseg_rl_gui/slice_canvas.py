@@ -5,6 +5,8 @@ Knows where things are and how they look, not what they are for. Caches the slic
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, Qt, Signal, SignalInstance
 from PySide6.QtGui import (
@@ -15,6 +17,7 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPen,
+    QRegion,
     QResizeEvent,
     QTabletEvent,
     QTransform,
@@ -46,6 +49,9 @@ _CURSORS = {
     "brush": Qt.CursorShape.CrossCursor,
     "hand": Qt.CursorShape.OpenHandCursor,
 }
+
+
+_FIELDS = tuple(field.name for field in fields(ViewModel))
 
 
 class SliceCanvas(QWidget):
@@ -85,12 +91,35 @@ class SliceCanvas(QWidget):
         elif self.geometry_shown is None or regridded:
             self._regrid(model.geometry(self.plane), same_image=before.image is model.image)
         little = self._pictures.show(model, self.geometry_shown, changed)
+        strips = self._strips(before) if changed is None else None
+        if strips is not None:
+            self.update(strips)
+            return
         if before.pointer != model.pointer:
             self._take_pointer(model.pointer)
         elif little is not None:
             self._update_voxels(little)
         else:
             self.update()
+
+    def _strips(self, before: ViewModel) -> QRegion | None:
+        """What the crosshair left and entered, where nothing else that is seen here differs between two models."""
+        model, geometry, placement = self.model, self.geometry_shown, self.placement
+        if geometry is None or placement is None or before.crosshair is None or model.crosshair is None:
+            return None
+        changes = [name for name in _FIELDS if not _same(getattr(before, name), getattr(model, name))]
+        if changes not in (["crosshair"], ["crosshair", "slices"]):
+            return None
+        if before.slices[self.plane] != model.slices[self.plane]:
+            return None
+        marks, region = SliceMarks(None, geometry, placement, self._index), QRegion()
+        for world in (before.crosshair, model.crosshair):
+            strips = marks.crosshair_strips(world, self._size)
+            if strips is None:
+                return None
+            for strip in strips:
+                region += strip
+        return region
 
     def _regrid(self, geometry: SliceGeometry, *, same_image: bool) -> None:
         """Takes other geometry; another image on the grid shown before keeps zoom and pan."""
@@ -294,3 +323,12 @@ class SliceCanvas(QWidget):
         pointer = self._pointer(position)
         if pointer is not None:
             self.menu_requested.emit(pointer, self.mapToGlobal(position.toPoint()))
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values of a model's field are one; layers hold arrays, which are not compared voxel by voxel."""
+    if one is other:
+        return True
+    if isinstance(one, tuple) and isinstance(other, tuple) and any(isinstance(v, np.ndarray) for v in (*one, *other)):
+        return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+    return bool(one == other)

@@ -7,10 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
-from PySide6.QtCore import QLocale, QPointF, QRectF, Qt
-from PySide6.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPainterPath, QPen, QPolygonF, QTransform
+from PySide6.QtCore import QLocale, QPointF, QRect, QRectF, Qt
+from PySide6.QtGui import (
+    QBrush,
+    QColor,
+    QFont,
+    QFontMetricsF,
+    QImage,
+    QPainter,
+    QPainterPath,
+    QPen,
+    QPolygonF,
+    QTransform,
+)
 
 from medseg_rl.volume import FloatArray
 from medseg_rl_gui.i18n import tr
@@ -26,6 +38,7 @@ MARK_OPACITY = (1.0, 0.45, 0.22)  # on its slice, one slice off, two slices off
 CROSSHAIR_GAP = 9.0
 SCALE_BAR_PART = 0.25  # of the view's width at most
 MARGIN = 8.0
+TEXT_EDGE = 3  # round a text, for its shade
 ADDED_TINT = 0.3
 
 
@@ -39,7 +52,7 @@ def drawn_length(width: float, scale: float) -> float:
 class SliceMarks:
     """Draws on one slice at one placement."""
 
-    def __init__(self, painter: QPainter, geometry: SliceGeometry, placement: Placement, index: int) -> None:
+    def __init__(self, painter: QPainter | None, geometry: SliceGeometry, placement: Placement, index: int) -> None:
         self._painter, self._geometry, self._placement, self._index = painter, geometry, placement, index
         self._through = geometry.axes[0]
 
@@ -92,6 +105,14 @@ class SliceMarks:
             direction = axis / np.linalg.norm(axis)
             for side in (direction, -direction):
                 self._painter.drawLine(_point(middle + side * CROSSHAIR_GAP), _point(middle + side * far))
+
+    def crosshair_strips(self, world: Point, size: ScreenPoint) -> tuple[QRect, ...] | None:
+        """What the two lines of a crosshair cover; None where they do not run along the screen."""
+        if not all(np.count_nonzero(np.abs(axis) > 1e-9) == 1 for axis in self._geometry.pixel_matrix.T):
+            return None
+        x, y = (round(float(v)) for v in self._placement.to_screen(self._geometry.world_to_plane(world)))
+        width, height = (math.ceil(v) for v in size)
+        return QRect(x - 3, 0, 7, height), QRect(0, y - 3, width, 7)
 
     def clicks(self, clicks: Iterable[ClickMark]) -> None:
         """Plus in a circle, minus in a square; faded on the two slices either side."""
@@ -228,10 +249,32 @@ class SliceMarks:
 
 def written(painter: QPainter, x: float, y: float, text: str, font: QFont) -> None:
     """Text that can be read on black and on white, its left end of the base line at x, y."""
+    device = painter.device()
+    picture = _text(text, font.toString(), 1.0 if device is None else device.devicePixelRatioF())
+    metrics = QFontMetricsF(font)
+    painter.drawImage(QPointF(round(x) - TEXT_EDGE, round(y) - math.ceil(metrics.ascent()) - TEXT_EDGE), picture)
+
+
+@lru_cache(maxsize=256)
+def _text(text: str, font_text: str, ratio: float) -> QImage:
+    """The picture of a text, drawn once: its outline costs more than all else on a slice."""
+    font = QFont()
+    font.fromString(font_text)
+    metrics = QFontMetricsF(font)
+    width = math.ceil(metrics.horizontalAdvance(text)) + 2 * TEXT_EDGE
+    height = math.ceil(metrics.ascent()) + math.ceil(metrics.descent()) + 2 * TEXT_EDGE
+    format_ = QImage.Format.Format_ARGB32_Premultiplied
+    picture = QImage(math.ceil(width * ratio), math.ceil(height * ratio), format_)
+    picture.setDevicePixelRatio(ratio)
+    picture.fill(Qt.GlobalColor.transparent)
     path = QPainterPath()
-    path.addText(QPointF(x, y), font, text)
+    path.addText(QPointF(TEXT_EDGE, math.ceil(metrics.ascent()) + TEXT_EDGE), font, text)
+    painter = QPainter(picture)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.strokePath(path, _pen(SHADE, 3.0))
     painter.fillPath(path, INK)
+    painter.end()
+    return picture
 
 
 def _pen(colour: QColor, width: float, dashed: bool = False) -> QPen:

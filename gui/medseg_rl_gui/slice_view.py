@@ -79,6 +79,7 @@ class TitleBar(QFrame):
         for widget in (self.name, self.convention, self.spin, self.count, self.position):
             room -= widget.sizeHint().width() + row.spacing()
             widget.setVisible(widget in (self.name, self.convention) or room + row.spacing() >= 0)
+        row.activate()  # now: a picture taken before the next event would show names cut short
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         always = self.name.sizeHint().width() + self.convention.sizeHint().width()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QStatusBar, QToolButton, QWidget
 
 from medseg_rl.volume import Index
@@ -138,12 +138,33 @@ class StatusBar(QStatusBar):
             self.addPermanentWidget(last)
         self._forget = QTimer(self)
         self._forget.setSingleShot(True)
-        self._forget.timeout.connect(self.message.clear)
+        self._forget.timeout.connect(self._forgotten)
+        self._has_case = True
 
     def show_fields(self, shown: bool) -> None:
         """Whether there is a case whose positions can be read."""
-        for widget in self._under_pointer:
-            widget.setVisible(shown)
+        self._has_case = shown
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Where a message does not fit beside what is under the pointer, it stands there instead until it goes."""
+        taken = sum(w.sizeHint().width() + 6 for w in (*self._under_pointer, self.device, self.notice))
+        if not self.progress.isHidden():
+            taken += self.progress.sizeHint().width()
+        left = self.width() - taken - self.message.sizeHint().width() - 12
+        for field, line in reversed(list(zip(self._under_pointer[::2], self._under_pointer[1::2], strict=True))):
+            is_seen = self._has_case and (left >= 0 or not self.message.text())
+            field.setVisible(is_seen)
+            line.setVisible(is_seen)
+            left += field.sizeHint().width() + line.sizeHint().width() + 12
+
+    def _forgotten(self) -> None:
+        self.message.clear()
+        self._share_out()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        super().resizeEvent(event)
+        self._share_out()
 
     def show_probe(self, probe: Probe | None) -> None:
         """What lies under the pointer; None when it is over no view."""
@@ -160,6 +181,7 @@ class StatusBar(QStatusBar):
     def say(self, text: str, *, lasting: bool = False) -> None:
         """A message for some seconds, or until the next one."""
         self.message.setText(text)
+        self._share_out()
         self._forget.stop()
         if text and not lasting:
             self._forget.start(MESSAGE_MS)

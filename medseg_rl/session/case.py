@@ -210,6 +210,11 @@ class Case:
         box = None if value is None else self._work(value).open_box
         return None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
 
+    @property
+    def refiner_is_loaded(self) -> bool:
+        """Whether the next refinement begins at once, without loading a model first."""
+        return self._refiner.loaded is not None
+
     def use_refiner(self, refiner: Refiner | Callable[[], Refiner]) -> None:
         """Refine with another model from the next action on; one that is loaded, or a callable that loads it."""
         self._refiner = LazyRefiner(refiner)

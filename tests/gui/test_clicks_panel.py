@@ -143,7 +143,7 @@ def test_the_bar_counts_the_proposal_and_accepts_it(sides):
     assert "There is no open proposal" in sides.bar.accept.toolTip()
     sides.click(FIRST)
     added = sides.session.proposal.added_voxels
-    assert f"+{added:,} / −0 voxels" in sides.bar.said.text()
+    assert f"+{added:,} / -0 voxels" in sides.bar.said.text()
     assert sides.bar.said.text().startswith("Proposal for Label 1")
     assert sides.window.views.height() == height  # the views do not jump
     press(sides, sides.bar.accept)

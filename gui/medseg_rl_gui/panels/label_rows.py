@@ -66,7 +66,7 @@ def voxels_text(row: LabelRow) -> str:
     """Voxels and mL in words."""
     if row.voxels is None:
         return tr("Being counted")
-    said = tr("{n} voxels").format(n=whole(row.voxels))
+    said = tr("1 voxel") if row.voxels == 1 else tr("{n} voxels").format(n=whole(row.voxels))
     if row.millilitres is None:
         return tr("{voxels}; volumes are disabled for this image").format(voxels=said)
     return tr("{voxels}, {volume} mL").format(voxels=said, volume=number(row.millilitres, 3))
