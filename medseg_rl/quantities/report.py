@@ -104,7 +104,7 @@ class QuantityReport:
                 pair = (("axial_diameter", slice_.longest, IN_SLICE), ("axial_across", slice_.across, ACROSS))
                 for key, chord, method in pair:
                     quantity = Quantity(key, key.replace("_", " "), chord.length_mm, "mm", method, note)
-                    yield _row(label, quantity, slice_.slice_index)
+                    yield _row(label, quantity, slice_.slice_index + 1)
 
 
 def hash_of(segmentation: Segmentation) -> str:

@@ -22,7 +22,7 @@ EXTENT = "voxels of the bounding box along the axis times its spacing"
 DIAMETER = "largest distance between hull vertices of the 0.5 iso-surface, world mm"
 AXIAL = "longest chord between points of the 0.5 contour within one axial slice; the slice where it is largest"
 ACROSS = "longest chord perpendicular to the longest one, in that slice"
-SLICE = "number of that slice along its voxel axis, counted from 0"
+SLICE = "number of that slice along its voxel axis, counted from 1 as in the views"
 
 
 def shape_quantities(region: Region, axial: tuple[AxialDiameters, ...]) -> tuple[Quantity, ...]:
@@ -83,4 +83,4 @@ def _diameters(region: Region, axial: tuple[AxialDiameters, ...]) -> Iterator[Ro
     best = max(axial, key=lambda found: found.longest.length_mm, default=None)
     yield "axial_diameter", "largest axial diameter", best.longest.length_mm if best else None, "mm", AXIAL
     yield "axial_across", "axial diameter across it", best.across.length_mm if best else None, "mm", ACROSS
-    yield "axial_slice", "slice of the axial diameters", best.slice_index if best else None, "", SLICE
+    yield "axial_slice", "slice of the axial diameters", best.slice_index + 1 if best else None, "", SLICE
