@@ -57,12 +57,12 @@ class Settings:
     corrected: int = 20
     new_cases: int = 29
     clicks: int = 20
-    updates: int = 100
+    updates: int = 240
     start_updates: int = 150
     ptx_share: float = 0.5
     ptx_cases: int = 40
     benchmark_cases: int = 29
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     start_learning_rate: float = 1e-3
     bundle: str | None = None
     data: str | None = None

@@ -47,8 +47,8 @@ class LearnConfig:
     `clicks`: of a validation and of a game. `benchmark_cases`: first ones of the public validation split.
     """
 
-    updates: int = 120
-    learning_rate: float = 3e-4
+    updates: int = 240
+    learning_rate: float = 1e-3
     belief_first: float = 0.6
     batch: int = 16
     pool: int = 32
