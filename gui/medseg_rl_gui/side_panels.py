@@ -8,7 +8,8 @@ from PySide6.QtWidgets import QDockWidget, QFrame, QLabel, QScrollArea, QSplitte
 from medseg_rl_gui.i18n import tr
 
 NARROWEST = 330  # of the right side
-WIDEST = 480  # that the right side may ask for: the views come first
+FONTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ApplicationFontChange)
+WIDEST = 390  # that the right side may ask for: the views come first
 
 
 class SideDock(QDockWidget):
@@ -30,7 +31,16 @@ class LeftSide(SideDock):
         self.splitter = QSplitter(Qt.Orientation.Vertical)
         self.splitter.setChildrenCollapsible(False)
         self.setWidget(self.splitter)
-        self.setMinimumWidth(230)
+        self._fit_letters()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        super().changeEvent(event)
+        if event.type() in FONTS and hasattr(self, "splitter"):  # fonts are set while it is made, too
+            self._fit_letters()
+
+    def _fit_letters(self) -> None:
+        """Room for the name of a label beside its columns, in large letters too."""
+        self.setMinimumWidth(max(230, 27 * self.fontMetrics().averageCharWidth()))
 
     @property
     def is_empty(self) -> bool:
@@ -91,12 +101,11 @@ class RightSide(SideDock):
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         super().changeEvent(event)
-        fonts = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ApplicationFontChange)
-        if event.type() in fonts and hasattr(self, "tabs"):  # fonts are set while it is made, too
+        if event.type() in FONTS and hasattr(self, "tabs"):  # fonts are set while it is made, too
             self._fit_titles()
 
     def _fit_titles(self) -> None:
-        """All titles of the tabs are seen, in large letters too: a side that is a little wider, not arrows."""
+        """All titles of the tabs are seen, unless letters are so large that the views would lose their names."""
         titles = self.tabs.tabBar().sizeHint().width() + 2 if self.tabs.count() else 0
         self.setMinimumWidth(min(max(NARROWEST, titles), WIDEST))
 

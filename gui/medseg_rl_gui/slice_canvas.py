@@ -28,7 +28,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from medseg_rl.labels import default_colour
 from medseg_rl.volume import Box
 from medseg_rl_gui.slice_geometry import Placement, Plane, SliceGeometry
-from medseg_rl_gui.slice_marks import SliceMarks
+from medseg_rl_gui.slice_marks import SliceMarks, crosshair_strips
 from medseg_rl_gui.slice_pictures import SlicePictures
 from medseg_rl_gui.view_model import Button, Modifier, PointerLook, SlicePointer, ViewModel
 
@@ -112,9 +112,9 @@ class SliceCanvas(QWidget):
             return None
         if before.slices[self.plane] != model.slices[self.plane]:
             return None
-        marks, region = SliceMarks(None, geometry, placement, self._index), QRegion()
+        region = QRegion()
         for world in (before.crosshair, model.crosshair):
-            strips = marks.crosshair_strips(world, self._size)
+            strips = crosshair_strips(geometry, placement, world, self._size)
             if strips is None:
                 return None
             for strip in strips:

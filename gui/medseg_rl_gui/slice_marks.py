@@ -52,7 +52,7 @@ def drawn_length(width: float, scale: float) -> float:
 class SliceMarks:
     """Draws on one slice at one placement."""
 
-    def __init__(self, painter: QPainter | None, geometry: SliceGeometry, placement: Placement, index: int) -> None:
+    def __init__(self, painter: QPainter, geometry: SliceGeometry, placement: Placement, index: int) -> None:
         self._painter, self._geometry, self._placement, self._index = painter, geometry, placement, index
         self._through = geometry.axes[0]
 
@@ -105,14 +105,6 @@ class SliceMarks:
             direction = axis / np.linalg.norm(axis)
             for side in (direction, -direction):
                 self._painter.drawLine(_point(middle + side * CROSSHAIR_GAP), _point(middle + side * far))
-
-    def crosshair_strips(self, world: Point, size: ScreenPoint) -> tuple[QRect, ...] | None:
-        """What the two lines of a crosshair cover; None where they do not run along the screen."""
-        if not all(np.count_nonzero(np.abs(axis) > 1e-9) == 1 for axis in self._geometry.pixel_matrix.T):
-            return None
-        x, y = (round(float(v)) for v in self._placement.to_screen(self._geometry.world_to_plane(world)))
-        width, height = (math.ceil(v) for v in size)
-        return QRect(x - 3, 0, 7, height), QRect(0, y - 3, width, 7)
 
     def clicks(self, clicks: Iterable[ClickMark]) -> None:
         """Plus in a circle, minus in a square; faded on the two slices either side."""
@@ -245,6 +237,17 @@ class SliceMarks:
             self._painter.drawPolyline(QPolygonF(bar))
         text = tr("{length} mm").format(length=QLocale().toString(length, "g", 6))
         written(self._painter, left, base - 9, text, self._painter.font())
+
+
+def crosshair_strips(
+    geometry: SliceGeometry, placement: Placement, world: Point, size: ScreenPoint
+) -> tuple[QRect, ...] | None:
+    """What the two lines of a crosshair cover; None where they do not run along the screen."""
+    if not all(np.count_nonzero(np.abs(axis) > 1e-9) == 1 for axis in geometry.pixel_matrix.T):
+        return None
+    x, y = (round(float(v)) for v in placement.to_screen(geometry.world_to_plane(world)))
+    width, height = (math.ceil(v) for v in size)
+    return QRect(x - 3, 0, 7, height), QRect(0, y - 3, width, 7)
 
 
 def written(painter: QPainter, x: float, y: float, text: str, font: QFont) -> None:
