@@ -35,7 +35,7 @@ def test_advantages_are_those_of_torchrl(seed: int, discount: float, gae_lambda:
     expected, _ = functional.generalized_advantage_estimate(
         discount, gae_lambda, values[..., None], following[..., None], rewards[..., None], done, done
     )
-    torch.testing.assert_close(found.advantages[mask], expected[..., 0][mask])
+    torch.testing.assert_close(found.advantages[mask], expected[..., 0][mask], rtol=1e-5, atol=1e-5)
 
 
 def test_advantages_of_voxels_are_those_of_each_voxel_alone():
