@@ -63,6 +63,13 @@ def _window(hounsfield: FloatImage) -> FloatImage:
     return np.interp(known, CT_HOUNSFIELD, CT_VALUE).astype(np.float32)
 
 
+def relative_spacing(spacing: Spacing) -> Spacing:
+    """Spacing in units of the mean voxel (the geometric mean of the three): the same anisotropy, the size left out."""
+    unit = math.prod(spacing) ** (1 / 3)
+    a, b, c = (length / unit for length in spacing)
+    return a, b, c
+
+
 @dataclass(frozen=True)
 class CoarseLevel:
     """A grid with larger voxels over the same region. Both tile it exactly, so no direction of an axis is preferred.

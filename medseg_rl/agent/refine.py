@@ -6,6 +6,7 @@ Greedy, or drawn by the seed of the request, the same for the same seed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,15 @@ from medseg_rl.environment.observation import build_observation, hint_channels
 from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.hints.maps import HintConfig, HintMaps
+from medseg_rl.preprocessing import relative_spacing
 from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, never_cancelled, no_preview
 
 
 class VoxelAgentRefiner:
-    """Runs `steps` greedy refinement steps of the agents on a request."""
+    """Runs `steps` greedy refinement steps of the agents on a request.
+
+    `relative_lengths`: the agents measure in voxels, not in mm, see `relative_spacing`.
+    """
 
     def __init__(
         self,
@@ -35,12 +40,13 @@ class VoxelAgentRefiner:
         hints: HintConfig,
         name: str = "agent",
         precision: Precision = "fp32",
+        relative_lengths: bool = False,
         identity: dict[str, Any] | None = None,
     ) -> None:
         self.name = name
         self._network = network.eval()
         self._policy, self._hint_config, self._precision = policy, hints, precision
-        self._identity = identity or {}
+        self._relative_lengths, self._identity = relative_lengths, identity or {}
         self._hints: HintMaps | None = None
         self._image, self._spacing = np.zeros((0, 0, 0), np.float32), (0.0, 0.0, 0.0)
 
@@ -68,6 +74,7 @@ class VoxelAgentRefiner:
         preview: Callable[[Percent], None] = no_preview,
     ) -> Percent:
         """New state of the region; see `medseg_rl.refiner.Refiner`."""
+        request = self._measured(request)
         heads_of = self._reader(request)
         decided, clicked = request.percent, newest_per_voxel(request.clicks)
         draw = None
@@ -91,11 +98,15 @@ class VoxelAgentRefiner:
 
     def expected_gain(self, request: RefinementRequest) -> npt.NDArray[np.float32]:
         """What the critic expects each voxel still to gain; see `medseg_rl.refiner.Foresight`."""
-        heads_of = self._reader(request)
+        heads_of = self._reader(self._measured(request))
         with torch.inference_mode():
             heads = heads_of(_enforced(request.percent, newest_per_voxel(request.clicks)))
             value: npt.NDArray[np.float32] = heads.value[0].float().cpu().numpy()
         return value
+
+    def _measured(self, request: RefinementRequest) -> RefinementRequest:
+        """With the spacing that the agents were trained to see."""
+        return replace(request, spacing=relative_spacing(request.spacing)) if self._relative_lengths else request
 
     @property
     def _device(self) -> torch.device:

@@ -103,13 +103,15 @@ def concern(observation: Tensor, channels: Sequence[str]) -> Tensor:
     """How much the newest clicks concern each voxel (batch, x, y, z): 1 or `UNCONCERNED`.
 
     They concern what lies within 10 mm of one and near the surface of the mask, or anything there where the click
-    itself lies deep. All of it is observed: weights that knew the reference would teach to believe in it.
+    itself lies deep; and everything where there is no mask yet. All of it is observed: weights that knew the reference
+    would teach to believe in it.
     """
-    nearness, boundary, depth = (
-        observation[:, channels.index(name)] for name in ("click_nearness", "boundary", "click_boundary")
+    nearness, boundary, depth, sign = (
+        observation[:, channels.index(name)] for name in ("click_nearness", "boundary", "click_boundary", "click_sign")
     )
     near = nearness > 1 - CONCERNED_MM / FARTHEST_MM
-    return (near & ((boundary.abs() < 1) | (depth.abs() >= 1))).float().clamp_min(UNCONCERNED)
+    no_mask = ((sign * boundary).flatten(1).amax(1) <= 0)[:, None, None, None]
+    return (no_mask | (near & ((boundary.abs() < 1) | (depth.abs() >= 1)))).float().clamp_min(UNCONCERNED)
 
 
 def _seen(boxes: Sequence[Box], arrays: Sequence[np.ndarray]) -> Tensor:

@@ -110,6 +110,7 @@ class Bundle:
             hints=settings.hints,
             name=self.name,
             precision="bf16" if wanted == "bf16" else "fp32",
+            relative_lengths=settings.length_unit == "voxel",
             identity=identity,
         )
 

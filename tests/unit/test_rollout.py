@@ -24,10 +24,22 @@ NEAR, FAR = 1 - 2 / FARTHEST_MM, 1 - 11 / FARTHEST_MM  # nearness 2 mm and 11 mm
     ids=["near the click and the surface", "far from the click", "far from the surface", "deep click", "no click"],
 )
 def test_clicks_concern_what_is_near_them_and_near_the_surface_or_as_deep(nearness, boundary, depth, weight):
-    observation = torch.zeros(1, len(PRODUCT_CHANNELS), 1, 1, 1)
-    for name, value in (("click_nearness", nearness), ("boundary", boundary), ("click_boundary", depth)):
+    observation = observed(nearness, boundary, depth)
+    observation[:, PRODUCT_CHANNELS.index("boundary"), 1] = 1.0  # a voxel deep inside the mask
+    assert concern(observation, PRODUCT_CHANNELS)[0, 0].item() == pytest.approx(weight)
+
+
+def test_where_there_is_no_mask_yet_a_click_concerns_everything():
+    assert concern(observed(nearness=0.0, boundary=-1.0, depth=-1.0), PRODUCT_CHANNELS).tolist() == [[[[1.0]], [[1.0]]]]
+
+
+def observed(nearness: float, boundary: float, depth: float) -> torch.Tensor:
+    """Two voxels that lie alike, after an object click."""
+    observation = torch.zeros(1, len(PRODUCT_CHANNELS), 2, 1, 1)
+    values = {"click_nearness": nearness, "boundary": boundary, "click_boundary": depth, "click_sign": 1.0}
+    for name, value in values.items():
         observation[:, PRODUCT_CHANNELS.index(name)] = value
-    assert concern(observation, PRODUCT_CHANNELS).item() == pytest.approx(weight)
+    return observation
 
 
 def learner(kind: str, network: str = "pyramid", **config) -> Learner:
