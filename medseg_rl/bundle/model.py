@@ -167,12 +167,12 @@ class Bundle:
                 wanted[name].copy_(values)
 
 
-def load_bundle(name: str | Path | None = None) -> Bundle:
-    """The bundle of that name or path, its files checked; no network is built yet.
+def load_bundle(name: str | Path | None = None, *, automatic: bool = False) -> Bundle:
+    """The bundle of that name or path, or the default (`find_bundle`), its files checked; no network is built yet.
 
     Raises `BundleError`: not found, incomplete, corrupted, or written by a newer version of this program.
     """
-    folder = find_bundle(name)
+    folder = find_bundle(name, automatic=automatic)
     metadata = read_json(folder / METADATA)
     ours = metadata.get("medseg_rl")
     if not isinstance(ours, dict) or not isinstance(ours.get("format_version"), int):

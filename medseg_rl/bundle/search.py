@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from medseg_rl.bundle.layout import MANIFEST
+from medseg_rl.bundle.layout import AUTOMATIC_WEIGHTS, MANIFEST
 from medseg_rl.errors import BundleError
 
 BUNDLES_VARIABLE = "MEDSEG_RL_BUNDLES"
+DEFAULT_BUNDLE = "general"  # for any structure
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -17,18 +18,21 @@ def bundle_names() -> tuple[str, ...]:
     return tuple(sorted({folder.name for place in _places() for folder in _held(place)}))
 
 
-def find_bundle(name: str | Path | None = None) -> Path:
-    """Folder of a bundle by path or by name; without one, of the only bundle in the first place that has any.
+def find_bundle(name: str | Path | None = None, *, automatic: bool = False) -> Path:
+    """Folder of a bundle by path or by name; a path is taken before a name.
 
-    A path is taken before a name; of two bundles of one name the first place of the search wins: $MEDSEG_RL_BUNDLES
-    (folders of bundles), `models` of a source checkout, the installed package. Raises `BundleError` with the names.
+    Without one it is "general", or else the only one, of the first place that has any; `automatic`: that has any that
+    gives an automatic start, and among those alone. The places: $MEDSEG_RL_BUNDLES (folders of bundles), `models` of a
+    source checkout, the installed package; of two bundles of one name the first wins. Raises `BundleError` with the
+    names.
     """
     names = bundle_names()
     if name is None:
-        first = next((held for held in map(_held, _places()) if held), [])
-        if len(first) != 1:
-            raise BundleError(f"which bundle? {_known(names)}")
-        return first[0]
+        able = [[folder for folder in _held(place) if not automatic or _starts(folder)] for place in _places()]
+        first = {folder.name: folder for folder in next(filter(None, able), [])}
+        if len(first) != 1 and DEFAULT_BUNDLE not in first:
+            raise BundleError(f"which bundle? {_known(tuple(first) or names)}")
+        return first.get(DEFAULT_BUNDLE) or next(iter(first.values()))
     if (Path(name) / MANIFEST).is_file():
         return Path(name)
     if isinstance(name, str) and name in names:
@@ -40,6 +44,10 @@ def find_bundle(name: str | Path | None = None) -> Path:
 
 def _held(place: Path) -> list[Path]:
     return sorted(path.parent for path in place.glob(f"*/{MANIFEST}"))
+
+
+def _starts(folder: Path) -> bool:
+    return (folder / AUTOMATIC_WEIGHTS).is_file()
 
 
 def _places() -> list[Path]:

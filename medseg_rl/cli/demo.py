@@ -39,7 +39,7 @@ def demo(
     from medseg_rl.bundle import load_bundle
     from medseg_rl.cli.demo_pictures import draw_curve, draw_overlay
 
-    model = load_bundle(bundle)
+    model = load_bundle(bundle, automatic=True)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

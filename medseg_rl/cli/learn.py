@@ -55,7 +55,7 @@ def learn(
         config = with_changes(LearnConfig(), changes or ())
         public = None if data is None else load_dataset(find_dataset(data, dataset))
         work = Work(output, report=report, cancel=cancel)
-        found = summary(learned_from(stores, load_bundle(bundle), config, work, dataset=public))
+        found = summary(learned_from(stores, load_bundle(bundle, automatic=True), config, work, dataset=public))
     if as_json:
         print_json(found)
         return

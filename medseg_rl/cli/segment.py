@@ -56,9 +56,13 @@ def segment(
         Path, typer.Option(help="Clicks in world mm: our JSON, or 3D Slicer's .mrk.json.", show_default=False)
     ],
     start: Annotated[
-        str,
-        typer.Option(help='What the clicks correct: "automatic", "empty", or a mask file on the grid of the image.'),
-    ] = AUTOMATIC,
+        str | None,
+        typer.Option(
+            help='What the clicks correct: "automatic", "empty", or a mask file on the grid of the image. '
+            "Left out: automatic where the model gives a start, else empty.",
+            show_default=False,
+        ),
+    ] = None,
     bundle: BundleOption = None,
     label: LabelOption = 1,
     steps: Annotated[
@@ -80,7 +84,7 @@ def segment(
     from medseg_rl.hints.click_files import read_clicks, to_index
     from medseg_rl.imageio import read_volume
 
-    mask_file = Path(start) if start not in (AUTOMATIC, EMPTY) else None
+    mask_file = Path(start) if start not in (None, AUTOMATIC, EMPTY) else None
     check_mask_output(output, [image, clicks, *([mask_file] if mask_file else [])])
     if session_file is not None:
         check_session_output(session_file)
@@ -90,7 +94,8 @@ def segment(
     world_clicks = read_clicks(clicks)
     to_index(volume, world_clicks)  # refuses a click outside before anything slow begins
     by_label = _by_label(world_clicks, label)
-    model = load_bundle(bundle)
+    model = load_bundle(bundle, automatic=start == AUTOMATIC)
+    start = start or (AUTOMATIC if model.has_automatic else EMPTY)
     warnings = _warn(volume, model)
     began = time.perf_counter()
     session = _session(volume, model, mask_file, tuple(by_label), steps, device)
@@ -152,7 +157,7 @@ def predict(
     slices: dict[str, Any] = {"series": series_choice(series), "missing": missing, "tilt": tilt, "units": units}
     volume = read_volume(image, time_point=time_point, prefer=transform, **slices)
     check_memory(image, volume)
-    model = load_bundle(bundle)
+    model = load_bundle(bundle, automatic=True)
     warnings = _warn(volume, model)
     began = time.perf_counter()
     with interruptible(STOPPED) as cancel, progress("automatic start"):

@@ -337,6 +337,14 @@ def test_without_a_name_the_first_place_that_has_bundles_must_have_one(bundle, m
         find_bundle()
 
 
+def test_without_a_name_the_one_for_any_structure_is_taken_or_the_only_one_that_gives_a_start(bundle, monkeypatch):
+    general = shutil.copytree(bundle.folder, bundle.folder.with_name("general"))
+    (general / "models" / "automatic.safetensors").unlink()
+    monkeypatch.setenv("MEDSEG_RL_BUNDLES", str(bundle.folder.parent))
+    assert find_bundle() == general
+    assert find_bundle(automatic=True) == bundle.folder
+
+
 def test_an_unknown_name_lists_the_names_there_are(bundle, monkeypatch, tmp_path):
     monkeypatch.setenv("MEDSEG_RL_BUNDLES", str(bundle.folder.parent))
     with pytest.raises(BundleError, match=r"there is no bundle 'huge'; give one of .*tiny"):

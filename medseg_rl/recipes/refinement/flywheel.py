@@ -145,7 +145,7 @@ def _bench(settings: Settings, work: Work) -> Bench:
     for style in _styles(settings):
         if style not in OTHER:
             raise InputFileError(f"there is no style {style!r}; choose {', '.join(OTHER)}")
-    incumbent = load_bundle(settings.bundle)
+    incumbent = load_bundle(settings.bundle, automatic=True)
     if work.smoke:
         return Bench(work, settings, incumbent, phantom_cases(settings.corrected, 0), phantom_cases(2, 100), None)
     folder = settings.data or os.environ.get(DATA_VARIABLE)

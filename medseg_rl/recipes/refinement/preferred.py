@@ -145,7 +145,7 @@ def run(work: Work) -> Report:
 
 
 def _bench(settings: Settings, work: Work) -> Bench:
-    bundle = load_bundle()
+    bundle = load_bundle(automatic=True)
     network = bundle.refiner(precision="fp32").network
     policy = AdjustmentPolicy(bundle.agent_settings.adjustments)
     train: Sequence[Labelled]
