@@ -242,8 +242,8 @@ class Editing:
         self._refining.stop()
         self._change(lambda: self._desk.session.delete_label(value))
 
-    def set_lock(self, value: int, locked: bool) -> None:
-        """Closes or opens the padlock of a label by hand."""
+    def set_lock(self, value: int, locked: bool | None) -> None:
+        """Closes or opens the padlock of a label by hand, or leaves it to the rule (None): all but the active one."""
         self._refining.stop()
         self._change(lambda: self._desk.session.set_lock(value, locked))
 

@@ -51,19 +51,21 @@ def recolour(session: Case, value: int, colour: Colour) -> Change | None:
     return _table_changed(session, f"Recolour {name}", value, table, "recolour_label", given)
 
 
-def set_lock(session: Case, value: int, locked: bool) -> Change | None:
-    """Close or open the padlock of a label by hand; None where it is as wished.
+def set_lock(session: Case, value: int, locked: bool | None) -> Change | None:
+    """Close or open the padlock of a label by hand, or leave it to the rule (None); None where it is as wished.
 
-    Opened by hand, a label that is not the active one can be written into, as the overwrite policy says.
+    Opened by hand, a label that is not the active one can be written into, as the overwrite policy says. The rule:
+    every label but the active one is locked.
     """
     name, label = session._name(value), session.labels[value]
     is_active = value == session.active_label
-    opened = not locked and (label.opened or not is_active)
-    if (locked, opened) == (label.locked, label.opened):
+    opened = locked is False and (label.opened or not is_active)
+    if (locked is True, opened) == (label.locked, label.opened):
         return None
-    table = session.labels.changing(value, locked=locked, opened=opened)
+    table = session.labels.changing(value, locked=locked is True, opened=opened)
+    done = {True: "Lock", False: "Unlock", None: "Usual lock of"}[locked]
     given = {"value": value, "locked": locked}
-    return _table_changed(session, f"{'Lock' if locked else 'Unlock'} {name}", value, table, "lock_label", given)
+    return _table_changed(session, f"{done} {name}", value, table, "lock_label", given)
 
 
 def delete(session: Case, value: int) -> Change:

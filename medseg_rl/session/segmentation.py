@@ -273,8 +273,11 @@ class SegmentationSession(Case):
         """Delete a label with its voxels and clicks. MedSegError for the only one, a locked one, an open proposal."""
         return label_actions.delete(self, value)
 
-    def set_lock(self, value: int, locked: bool) -> None:
-        """Close or open the padlock of a label by hand. One opened by hand stays open when another label is active."""
+    def set_lock(self, value: int, locked: bool | None) -> None:
+        """Close or open the padlock of a label by hand, or leave it to the rule (None).
+
+        The rule: all labels but the active one are locked. One opened by hand stays open when another label is active.
+        """
         label_actions.set_lock(self, value, locked)
 
     def export(self, path: str | PathLike[str], *, flatten: bool = False) -> Path:

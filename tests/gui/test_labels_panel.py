@@ -92,6 +92,9 @@ def test_eye_and_padlock_do_not_make_their_label_active(sides):
     assert sides.session.labels[2].locked
     assert [row.lock for row in sides.labels.rows.rows] == ["open", "hand"]
     assert sides.session.active_label == 1
+    click_cell(sides, 1, LOCK)
+    assert [row.lock for row in sides.labels.rows.rows] == ["open", "usual"], "the way back to the rule"
+    sides.controller.editing.undo()
     sides.controller.editing.undo()
     assert [row.lock for row in sides.labels.rows.rows] == ["open", "open"]
 

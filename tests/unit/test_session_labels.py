@@ -96,6 +96,19 @@ def test_an_opened_lock_stays_open_for_the_policy_to_decide():
     assert session.labels.is_locked(3, active=1)
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_lock_goes_back_to_the_rule(by_hand):
+    session = started()
+    session.set_lock(3, by_hand)
+    session.set_lock(3, None)
+    assert session.history.undo_names[0] == "Usual lock of Liver"
+    assert session.labels.is_locked(3, active=1)
+    assert not session.labels.is_locked(3, active=3)
+    done = len(session.history.done)
+    session.set_lock(3, None)
+    assert len(session.history.done) == done, "nothing to do makes no entry"
+
+
 def test_replacing_takes_voxels_from_open_labels_and_keeps_both_states_true():
     session = started()
     session.set_lock(3, False)

@@ -49,7 +49,10 @@ LOCK_ICONS = {"hand": "lock", "usual": "lock_usual", "open": "unlock"}
 def lock_words(row: LabelRow) -> str:
     """What the padlock of a label means, and what a press does."""
     if row.lock == "hand":
-        return tr("Locked by hand: nothing can write into {name}. A press opens it").format(name=row.name)
+        if row.active:
+            return tr("Locked by hand: nothing can write into {name}. A press opens it").format(name=row.name)
+        said = tr("Locked by hand, also when {name} becomes active. A press leaves it locked only while another is")
+        return said.format(name=row.name)
     if row.lock == "usual":
         return tr("Locked while another label is active. A press opens {name} all the same").format(name=row.name)
     return tr("Open: {name} can be written into. A press locks it").format(name=row.name)

@@ -98,8 +98,13 @@ class LabelsPanel(QWidget):
         self._views.hide_label(value, value not in self._desk.view.overlay.hidden)
 
     def _toggle_lock(self, value: int) -> None:
+        """Round: open, locked by hand, and, where another label is active, locked as usual."""
         session = self._desk.session
-        self._editing.set_lock(value, not session.labels.is_locked(value, active=session.active_label))
+        is_other, label = value != session.active_label, session.labels[value]
+        if label.locked:
+            self._editing.set_lock(value, None if is_other else False)
+        else:
+            self._editing.set_lock(value, not session.labels.is_locked(value, active=session.active_label))
 
     def _rename(self, value: int, name: str) -> None:
         self._editing.rename_label(value, name)
