@@ -25,7 +25,7 @@ from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.learning.learning import Learning
 from medseg_rl_gui.measuring import Measuring
 from medseg_rl_gui.models import Models
-from medseg_rl_gui.opening.file_actions import FileActions
+from medseg_rl_gui.opening.file_actions import LABELS, FileActions
 from medseg_rl_gui.opening.memory import give_back
 from medseg_rl_gui.opening.starting import CaseStarter, OpenedCase
 from medseg_rl_gui.opening.waiting import OnWorker, Waiting
@@ -241,6 +241,7 @@ class Controller(QObject):
         self.desk.take(None)
         case.close(discard=answer == "discard")
         self.window.banners.put_away(NOT_SAFE)
+        self.files.put_notices_away()
         QTimer.singleShot(0, self, give_back)  # once nothing here refers to the case any more
         return True
 
@@ -279,7 +280,7 @@ class Controller(QObject):
         """Labels came into the open session; `notices`: what the user should know."""
         self.desk.refresh()
         if notices:
-            self.window.banners.show_banner("labels", "\n".join(notices), tone="warning")
+            self.window.banners.show_banner(LABELS, "\n".join(notices), tone="warning")
 
     def _keep_window(self, case: CaseInHand) -> None:
         """Brightness and contrast of this case, for the next of its modality."""

@@ -154,6 +154,53 @@ def test_labels_without_an_image_say_so(dialogs: ScriptedDialogs, tmp_path: Path
     assert "open the image" in dialogs.texts[-1]
 
 
+def test_of_two_files_that_do_not_say_what_they_are_the_image_opens_and_the_other_is_asked_about(
+    dialogs: ScriptedDialogs, tmp_path: Path
+) -> None:
+    desk = Desk(dialogs)
+    write_volume(tmp_path / "a_label.nii.gz", Volume(ball().astype(np.uint8), AFFINE))
+    write_volume(tmp_path / "volume.nii.gz", ct())
+    dialogs.answers = ["mask"]
+    assert desk.flow.open([tmp_path / "a_label.nii.gz", tmp_path / "volume.nii.gz"])
+    assert desk.case.opened.path == tmp_path / "volume.nii.gz"
+    np.testing.assert_array_equal(desk.case.session.label_map, ball())
+    desk.close()
+
+
+def test_a_folder_of_label_objects_stands_for_them(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "seg").mkdir()
+    write_segmentation(tmp_path / "seg" / "two.seg.nrrd", two_labels(), like=ct())
+    assert desk.flow.open([tmp_path / "seg"])
+    assert desk.case.session.labels.values == (1, 300)
+
+
+def test_a_label_that_is_replaced_is_named(desk: Desk, tmp_path: Path) -> None:
+    session = desk.case.session
+    session.set_start(ball((6, 7, 5)))
+    session.accept()
+    write_segmentation(tmp_path / "two.seg.nrrd", two_labels().only([1]), like=ct())
+    assert desk.flow.open([tmp_path / "two.seg.nrrd"])
+    assert any("Label 1 was replaced" in notice for notice in desk.window.notices)
+
+
+def test_more_values_than_anybody_names_are_asked_about(desk: Desk, tmp_path: Path) -> None:
+    grey = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
+    path = mask_file(tmp_path / "mask.nrrd", array=grey)
+    assert not load(desk, path)
+    assert "grey levels" in desk.dialogs.texts[-1]
+    assert not desk.case.session.label_map.any()
+
+
+def test_what_is_no_label_table_says_so_without_an_image(dialogs: ScriptedDialogs, tmp_path: Path) -> None:
+    desk = Desk(dialogs)
+    (tmp_path / "LICENSE.txt").write_text("all rights\n")
+    assert not desk.flow.open([tmp_path / "LICENSE.txt"])
+    assert "no label table" in dialogs.texts[-1]
+    write_label_table(tmp_path / "names.csv", LabelMap((Label(1, "Spleen", (1, 2, 3)),)))
+    assert not desk.flow.open([tmp_path / "names.csv"])
+    assert dialogs.texts[-1].startswith("“names.csv” holds labels"), "names of files keep their letters"
+
+
 @pytest.mark.parametrize("answer", ["mask", "image", "cancel"])
 def test_a_file_that_could_be_either_is_asked_about(desk: Desk, tmp_path: Path, answer: str) -> None:
     write_volume(tmp_path / "other.nii.gz", Volume(ball().astype(np.uint8), AFFINE))

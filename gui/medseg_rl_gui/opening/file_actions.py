@@ -26,6 +26,7 @@ from medseg_rl_gui.opening.waiting import Waiting
 from medseg_rl_gui.preferences import PreferenceStore
 
 OPENED, FORMS, READ_ONLY, NOTICES, SAVED = "opened", "forms", "read-only", "opening-notices", "saved"
+LABELS = "labels"  # what came into the open case
 
 
 class FileActions:
@@ -109,6 +110,11 @@ class FileActions:
             self._banners.show_banner(READ_ONLY, text, tone="warning")
         if case.notices:
             self._banners.show_banner(NOTICES, "\n".join(case.notices), tone="warning")
+
+    def put_notices_away(self) -> None:
+        """What was said of the case that was open."""
+        for name in (OPENED, FORMS, READ_ONLY, NOTICES, LABELS):
+            self._banners.put_away(name)
 
     def _banner_of_forms(self, case: OpenedCase) -> None:
         apart = case.opened.forms_apart_mm

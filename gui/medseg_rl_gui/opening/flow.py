@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from medseg_rl.errors import Cancelled, MedSegError
+from medseg_rl.imageio import header_facts, read_label_table
 from medseg_rl.journal import CaseReport
 from medseg_rl.samples import sample_path
 from medseg_rl.segmentation import Segmentation
@@ -20,7 +21,7 @@ from medseg_rl_gui.opening.case_list import CaseList
 from medseg_rl_gui.opening.case_list_dialog import CaseListDialog
 from medseg_rl_gui.opening.images import ImageFlow, OpenedImage, cancel_choice
 from medseg_rl_gui.opening.masks import MaskFlow, could_be_mask, is_untouched, put_labels, put_table
-from medseg_rl_gui.opening.paths import kind_of_path, mask_filters, open_filters
+from medseg_rl_gui.opening.paths import in_their_stead, kind_of_path, mask_filters, open_filters
 from medseg_rl_gui.opening.readings import known_of_case
 from medseg_rl_gui.opening.recovery import Chosen, RecoveryFlow, has_saved
 from medseg_rl_gui.opening.sessions import SessionFiles
@@ -122,9 +123,10 @@ class OpeningFlow:
         return False
 
     def _open(self, paths: list[Path]) -> bool:
+        paths = [found for path in paths for found in in_their_stead(path)]
         kinds = {path: kind_of_path(path) for path in paths}
         sessions = [path for path in paths if kinds[path] == "session"]
-        images = [path for path in paths if kinds[path] == "image"]
+        images = sorted((path for path in paths if kinds[path] == "image"), key=_looks_like_a_mask)
         onto = [path for path in paths if kinds[path] in ("labels", "table")]
         if sessions:
             return self._open_session(sessions[0])
@@ -133,10 +135,14 @@ class OpeningFlow:
         done = bool(images) and self._open_image(images[0])
         if images and not done:
             return False
-        if len({path.parent for path in images}) > 1 or any(not _is_dicom(path) for path in images[1:]):
-            self._dialogs.tell(
-                tr("Several images"), tr("A window holds one case; {name} was opened.").format(name=images[0].name)
-            )
+        others = [path for path in images[1:] if path.parent != images[0].parent or not _is_dicom(path)]
+        for path in list(others):
+            if self._is_mask_after_all(path) == "mask":
+                onto.append(path)
+                others.remove(path)
+        if others:
+            text = tr("A window holds one case; {name} was opened. Open the others one by one.")
+            self._dialogs.tell(tr("Several images"), text.format(name=images[0].name))
         return all(self._load_onto_open_case(path) for path in onto) and (done or bool(onto))
 
     def _is_mask_after_all(self, path: Path) -> str | None:
@@ -243,7 +249,9 @@ class OpeningFlow:
     def _load_onto_open_case(self, path: Path) -> bool:
         case = self._window.case
         if case is None:
-            text = tr("{name} holds labels; open the image it belongs to first")
+            if kind_of_path(path) == "table":
+                read_label_table(path)  # which says so where it is none
+            text = tr("“{name}” holds labels; open the image it belongs to first")
             raise MedSegError(text.format(name=path.name))
         if case.session.read_only:
             raise MedSegError(tr("nothing can be changed here: {why}").format(why=case.session.read_only))
@@ -269,11 +277,22 @@ class OpeningFlow:
         return True
 
 
+def _looks_like_a_mask(path: Path) -> bool:
+    """Whether a voxel of a file holds one byte: of several files dropped together such a one is not the image."""
+    try:
+        facts = header_facts(path) if path.is_file() else None
+    except MedSegError:
+        return False
+    return facts is not None and facts.voxel_bytes == 1
+
+
 def _is_dicom(path: Path) -> bool:
     return not path.is_file() or path.suffix.lower() in ("", ".dcm", ".ima")
 
 
 def _sentence(error: Exception) -> str:
-    """An error's line as a sentence."""
+    """An error's line as a sentence. One that begins with the name of a file keeps its letters."""
     text = str(error)
-    return f"{text[:1].upper()}{text[1:]}." if text and not text.endswith((".", "!", "?")) else text
+    first = text.split(" ", 1)[0]
+    text = f"{text[:1].upper()}{text[1:]}" if first.isalpha() else text
+    return f"{text}." if text and not text.endswith((".", "!", "?")) else text

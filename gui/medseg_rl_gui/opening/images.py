@@ -94,10 +94,10 @@ class ImageFlow:
             return self._file_plan(files[0])
         if files:
             text = tr(
-                "{name} holds {n} image files and no DICOM series; open one of them, or the folder as a case list"
+                "“{name}” holds {n} image files and no DICOM series; open one of them, or the folder as a case list"
             )
             raise MedSegError(text.format(name=path.name, n=whole(len(files))))
-        raise MedSegError(tr("{name} holds no image that can be read").format(name=path.name))
+        raise MedSegError(tr("“{name}” holds no image that can be read").format(name=path.name))
 
     def _search(self, path: Path) -> tuple[GeometryReport, ...]:
         def search(progress: Progress) -> tuple[GeometryReport, ...]:

@@ -24,6 +24,8 @@ from medseg_rl_gui.opening.images import cancel_choice
 from medseg_rl_gui.opening.waiting import Waiting
 
 TO_ASK = ("shifted", "resample")
+MOST_LINES = 6  # about labels one by one
+MOST_LABELS = 100  # that are taken for labels without a question
 
 
 class MaskFlow:
@@ -42,11 +44,23 @@ class MaskFlow:
             if options["time_point"] is None:
                 return None
         try:
-            return self._read(path, like=like, **options)
+            found: Segmentation | None = self._read(path, like=like, **options)
         except GeometryError as error:
-            return self._elsewhere(path, like, error, options)
+            found = self._elsewhere(path, like, error, options)
         except InputFileError as error:
-            return self._probabilities(path, like, error, options)
+            found = self._probabilities(path, like, error, options)
+        return None if found is None or self._is_rather_an_image(path, found) else found
+
+    def _is_rather_an_image(self, path: Path, found: Segmentation) -> bool:
+        """Asks where there are so many values that they may be grey levels."""
+        count = len(found.labels.labels)
+        if count <= MOST_LABELS:
+            return False
+        text = tr("{name} holds {n} different values, as grey levels do. Is each of them a label?")
+        choices = (Choice("labels", tr("{n} labels").format(n=whole(count))), cancel_choice())
+        said = text.format(name=path.name, n=whole(count))
+        question = Question(tr("Many labels"), said, choices, default="cancel", tone="warning")
+        return self._dialogs.ask(question).choice != "labels"
 
     def _read(self, path: Path, **options: Any) -> Segmentation:
         return self._waiting.wait(tr("Loading the mask"), lambda progress: read_segmentation(path, **options))
@@ -142,9 +156,13 @@ def put_labels(session: SegmentationSession, segmentation: Segmentation) -> list
     if session.proposal is not None:
         raise MedSegError(tr("There is an open proposal; accept or discard it before labels are loaded"))
     said = list(segmentation.warnings)
-    before = session.active_label
+    before, counts = session.active_label, session.segmentation.voxels
     loaded = [label for label in segmentation.labels.labels if segmentation.voxels[label.value]]
+    told: list[str] = []
     for label in loaded:
+        if counts.get(label.value):
+            text = tr("{name} was replaced; undo brings its {n} voxels back")
+            told.append(text.format(name=session.labels[label.value].name, n=whole(counts[label.value])))
         _name_label(session, label)
         session.activate(label.value)
         text = tr("Load {name}").format(name=label.name)
@@ -152,13 +170,19 @@ def put_labels(session: SegmentationSession, segmentation: Segmentation) -> list
         session.accept()
         lost = segmentation.voxels[label.value] - int(np.count_nonzero(session.mask))
         if lost:
-            told = tr("{n} voxels of {name} were left to other labels, which are locked")
-            said.append(told.format(n=whole(lost), name=label.name))
+            text = tr("{n} voxels of {name} were left to other labels, which are locked")
+            told.append(text.format(n=whole(lost), name=label.name))
     if not loaded:
         raise MedSegError(tr("The file holds no labelled voxel"))
     if before in [label.value for label in loaded]:
         session.activate(before)
-    return said
+    return said + _shortened(told)
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """As many as a banner holds, and how many more there are."""
+    more = len(lines) - MOST_LINES
+    return lines if more <= 1 else [*lines[:MOST_LINES], tr("and {n} more notes of this kind").format(n=whole(more))]
 
 
 def _name_label(session: SegmentationSession, label: Label) -> None:

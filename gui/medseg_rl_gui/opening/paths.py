@@ -11,6 +11,7 @@ from medseg_rl.journal import SESSION_ENDING
 from medseg_rl_gui.i18n import tr
 
 PathKind = Literal["session", "labels", "table", "image"]
+MOST_OBJECTS = 20  # files of a folder that are looked into
 Filters = tuple[tuple[str, tuple[str, ...]], ...]
 
 
@@ -25,6 +26,26 @@ def kind_of_path(path: Path) -> PathKind:
         return "labels" if path.is_file() and holds_labels(path) else "image"
     except MedSegError:
         return "image"
+
+
+def in_their_stead(path: Path) -> list[Path]:
+    """What a path that was dropped stands for: a folder with nothing but SEG or RTSTRUCT in it, for those files."""
+    if not path.is_dir():
+        return [path]
+    files = []
+    for found in path.iterdir():
+        files.append(found)
+        if len(files) > MOST_OBJECTS or found.is_dir():
+            return [path]
+    objects = sorted(found for found in files if _is_object(found))
+    return objects if objects and len(objects) == len(files) else [path]
+
+
+def _is_object(path: Path) -> bool:
+    try:
+        return holds_labels(path)
+    except MedSegError:
+        return False
 
 
 def open_filters() -> Filters:
