@@ -85,6 +85,14 @@ class Refiner(Protocol):
         """
 
 
+def view_side(refiner: Refiner) -> int | None:
+    """How many voxels on a side a refiner wants to be shown around a click, from as far off as the error needs; None
+    from those that take a region as it is. What a refiner says as `view_voxels`.
+    """
+    side: int | None = getattr(refiner, "view_voxels", None)
+    return side
+
+
 class Foresight(Protocol):
     """What a refiner with a value head offers besides: where it still expects to gain."""
 

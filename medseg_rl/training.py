@@ -43,10 +43,10 @@ class TrainingConfig:
     `policy`: "adjustment" (voxel agents), "twin_a" or "twin_b" (supervised controls). `steps_choices`: refinement
     steps of an interaction, one drawn an update. `max_interactions`: an episode ends after 1..that many, more often
     early. `one_click_share` of the interactions bring one click, the others `min_clicks`..`max_clicks`; a first
-    interaction on a mask brings none with `zero_click_share`. `window`: how many voxels of a region the network is
-    shown, around the newest click. `bootstrap`: the critic stands for the return after the last step of an update.
-    `locality`: how far from its voxel a click is heard, see `ActorCritic` (0: everywhere). `adjustments`: finer than
-    the published.
+    interaction on a mask brings none with `zero_click_share`, a later one with `later_zero_click_share`. `window`: how
+    many voxels of a region the network is shown, around the newest click. `bootstrap`: the critic stands for the return
+    after the last step of an update. `locality`: how far from its voxel a click is heard, see `ActorCritic` (0:
+    everywhere). `adjustments`: finer than the published.
     `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
     """
 
@@ -75,6 +75,7 @@ class TrainingConfig:
     threads: int = 2
     precision: str = "auto"
     min_clicks: int = field(default=2, metadata={"added_later": True})
+    later_zero_click_share: float = field(default=0.0, metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_clicks <= max(2, self.max_clicks):
@@ -188,8 +189,8 @@ class EpisodePool:
     def clicks(self, episode: Episode) -> list[Click]:
         """What the simulated user clicks next in `episode`."""
         config, rng = self._config, self._rng
-        starts_with_mask = episode.interactions == 0 and episode.mask.any()
-        if starts_with_mask and rng.random() < config.zero_click_share:
+        share = config.later_zero_click_share if episode.interactions else config.zero_click_share
+        if share and episode.mask.any() and rng.random() < share:
             return []
         count = (
             1 if rng.random() < config.one_click_share else int(rng.integers(config.min_clicks, config.max_clicks + 1))

@@ -78,16 +78,12 @@ def train_on(
     if not dataset.cases("val", target):
         raise InputFileError(f"{dataset.folder} has no validation case, and weights are chosen there; add some")
 
-    def stage(what: str, done: int, total: int) -> None:
-        progress(what, done, total)
-        if cancel():
-            raise Cancelled(f"stopped during {what}; the same command goes on from what was finished")
-
+    stage = stage_of(progress, cancel)
     torch.set_num_threads(config.training.threads)  # of all stages: sums depend on it in their last digits
     if not ranks.is_first:
         return _take_part(dataset, config, folder, target, name, stage, cancel, ranks)
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, dataset, config, target)
+    claim_folder(folder, _identity(dataset, target), config)
     with atomic_path(folder / RECORD) as record:
         keep_drawn_split(folder, dataset)
         starts = out_of_fold_starts(dataset, config.automatic, folder / "starts", target=target, progress=stage)
@@ -139,15 +135,29 @@ def _take_part(
     return load_bundle(folder / "bundle" / name)
 
 
-def _claim(folder: Path, dataset: Dataset, config: RunConfig, target: Target) -> None:
-    """Writes what the folder belongs to, or refuses it where that is something else."""
-    identity = {
-        "config": config_hash(config),
+def stage_of(progress: Stage, cancel: Callable[[], bool]) -> Stage:
+    """`progress` that raises `Cancelled` where `cancel` answers True."""
+
+    def stage(what: str, done: int, total: int) -> None:
+        progress(what, done, total)
+        if cancel():
+            raise Cancelled(f"stopped during {what}; the same command goes on from what was finished")
+
+    return stage
+
+
+def _identity(dataset: Dataset, target: Target) -> dict[str, Any]:
+    return {
         "target": target_name(target),
         "split_hash": dataset.split_hash,
         "data": dataset.name,
         "data_hash": dataset.data_hash,
     }
+
+
+def claim_folder(folder: Path, identity: dict[str, Any], config: Any) -> None:
+    """Writes what the folder belongs to, or refuses it where that is something else."""
+    identity = {"config": config_hash(config), **identity}
     path = folder / "claim.json"
     if path.exists():
         try:

@@ -132,12 +132,12 @@ def _start(
     if draw < config.automatic_share + config.corrupted_share:
         corrupted = corrupt_mask(reference, spacing, rng)
         if rng.random() < config.soft_share:
-            return _softened(corrupted, spacing, rng.uniform(*config.softness_mm))
+            return softened(corrupted, spacing, rng.uniform(*config.softness_mm))
         return np.where(corrupted, BINARY_OBJECT, BINARY_BACKGROUND).astype(np.uint8)
     return np.full(reference.shape, LOWEST, np.uint8)
 
 
-def _softened(mask: npt.NDArray[np.bool_], spacing: Spacing, softness_mm: float) -> Percent:
+def softened(mask: npt.NDArray[np.bool_], spacing: Spacing, softness_mm: float) -> Percent:
     """A state that is as sure of a mask as a network is of its own: log-odds grow with the depth, one each softness."""
     inside = ndimage.distance_transform_edt(mask, sampling=spacing)
     outside = ndimage.distance_transform_edt(~mask, sampling=spacing)

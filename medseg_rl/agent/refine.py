@@ -29,7 +29,7 @@ from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, never
 class VoxelAgentRefiner:
     """Runs `steps` greedy refinement steps of the agents on a request.
 
-    `relative_lengths`: the agents measure in voxels, not in mm, see `relative_spacing`.
+    `view_voxels`: the agents measure in voxels, not in mm (`relative_spacing`), and want to be shown so many on a side.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class VoxelAgentRefiner:
         hints: HintConfig,
         name: str = "agent",
         precision: Precision = "fp32",
-        relative_lengths: bool = False,
+        view_voxels: int | None = None,
         identity: dict[str, Any] | None = None,
     ) -> None:
         self.name = name
         self._network = network.eval()
         self._policy, self._hint_config, self._precision = policy, hints, precision
-        self._relative_lengths, self._identity = relative_lengths, identity or {}
+        self.view_voxels, self._identity = view_voxels, identity or {}
         self._hints: HintMaps | None = None
         self._image, self._spacing = np.zeros((0, 0, 0), np.float32), (0.0, 0.0, 0.0)
 
@@ -106,7 +106,7 @@ class VoxelAgentRefiner:
 
     def _measured(self, request: RefinementRequest) -> RefinementRequest:
         """With the spacing that the agents were trained to see."""
-        return replace(request, spacing=relative_spacing(request.spacing)) if self._relative_lengths else request
+        return replace(request, spacing=relative_spacing(request.spacing)) if self.view_voxels else request
 
     @property
     def _device(self) -> torch.device:

@@ -110,7 +110,7 @@ class Bundle:
             hints=settings.hints,
             name=self.name,
             precision="bf16" if wanted == "bf16" else "fp32",
-            relative_lengths=settings.length_unit == "voxel",
+            view_voxels=settings.view_voxels or None,
             identity=identity,
         )
 

@@ -13,7 +13,6 @@ from medseg_rl.hints.maps import HintConfig
 from medseg_rl.preprocessing import CT_HOUNSFIELD, CT_VALUE, HIGH_PERCENTILE, INTENSITY_BOUND, LOW_PERCENTILE
 
 Settings = TypeVar("Settings")
-LengthUnit = typing.Literal["mm", "voxel"]
 
 INTENSITY: Mapping[str, Any] = types.MappingProxyType(
     {
@@ -30,8 +29,9 @@ INTENSITY: Mapping[str, Any] = types.MappingProxyType(
 class AgentSettings:
     """How the voxel agents are built and run. `network` and `policy` are names; `steps`: refinement steps a click.
 
-    `adjustments` in hundredths of probability. `precision`: "auto", "fp32" or "bf16". `length_unit`: "mm", or "voxel"
-    for agents that know no millimetres: to them a small structure on fine voxels is a large one on coarse voxels.
+    `adjustments` in hundredths of probability. `precision`: "auto", "fp32" or "bf16". `view_voxels` > 0: agents that
+    know no millimetres. They are shown that many voxels on a side around a click, from as far off as the error needs,
+    so that a small structure on fine voxels and a large one on coarse voxels are the same to them.
     """
 
     network: str
@@ -42,7 +42,7 @@ class AgentSettings:
     commands: int = 0
     steps: int = 3
     precision: str = "auto"
-    length_unit: LengthUnit = "mm"
+    view_voxels: int = 0
 
 
 @dataclass(frozen=True)

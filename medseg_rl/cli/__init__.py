@@ -29,6 +29,7 @@ from medseg_rl.cli import (
     replay,
     segment,
     train,
+    train_general,
 )
 from medseg_rl.cli.terminal import EXIT_CODES, show_traces
 
@@ -48,6 +49,7 @@ COMMANDS = (
     labels,
     data,
     train,
+    train_general,
     evaluate,
     recipe,
     learn,

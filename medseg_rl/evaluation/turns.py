@@ -23,7 +23,16 @@ from medseg_rl.evaluation.records import CRASH, INVALID, OK, TIMEOUT
 from medseg_rl.hints.clicks import Click
 from medseg_rl.hints.robots import Robot, robot_rng
 from medseg_rl.interaction import InteractionConfig
-from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, Refiner, never_cancelled, no_preview
+from medseg_rl.refiner import (
+    HIGHEST,
+    LOWEST,
+    Percent,
+    RefinementRequest,
+    Refiner,
+    never_cancelled,
+    no_preview,
+    view_side,
+)
 from medseg_rl.session import SegmentationSession
 
 Mask = npt.NDArray[np.bool_]
@@ -155,7 +164,7 @@ class _Watched:
 
     def __init__(self, refiner: Refiner, timeout_s: float) -> None:
         self._refiner, self._timeout_s = refiner, timeout_s
-        self.name = refiner.name
+        self.name, self.view_voxels = refiner.name, view_side(refiner)
         self.late = False
 
     def describe(self) -> dict[str, Any]:

@@ -33,9 +33,9 @@ UNDECIDED = (10, 90)  # hundredths between which a voxel still has to make up it
 
 
 def refine_region(
-    refiner: Refiner, request: RefinementRequest, config: InteractionConfig, runner: StepRunner
+    refiner: Refiner, request: RefinementRequest, config: InteractionConfig, runner: StepRunner, *, view: bool = False
 ) -> tuple[Percent, int]:
-    """New state of the region and the number of levels it took.
+    """New state of the region and the number of levels it took. A `view` is refined at its own resolution alone.
 
     A region above the cap is refined on a coarse level first, then tile by tile at the voxels of the file, but only
     where the coarse level left an edge or doubt that it changed, or a new click lies. All tiles start from the coarse
@@ -47,7 +47,8 @@ def refine_region(
     if level is None:
         after, _ = runner.run(request, lambda asked, cancel, show: refiner.refine(asked, cancel=cancel, preview=show))
         return after, 1
-    return _refine_tiles(refiner, request, _refine_coarse(refiner, request, level, config, runner), config, runner), 2
+    coarse = _refine_coarse(refiner, request, level, config, runner)
+    return (coarse.percent, 1) if view else (_refine_tiles(refiner, request, coarse, config, runner), 2)
 
 
 def _refine_coarse(

@@ -130,19 +130,31 @@ def _parts(mask: Mask, start: Index, new_clicks: Sequence[Click], spacing: Spaci
 
 
 def _nearest(numbers: npt.NDArray[Any], index: npt.NDArray[np.intp], spacing: Spacing) -> set[int]:
-    """Numbers (not 0) nearest to a voxel index, in mm; looked for in a window that doubles until it has one."""
-    low, high = np.zeros(3, np.intp), np.asarray(numbers.shape)
+    """Numbers (not 0) nearest to a voxel index, in mm."""
+    points, distance = _nearest_points(numbers, index, spacing)
+    return {int(numbers[tuple(point)]) for point in points[distance <= distance.min() + 1e-6]}
+
+
+def nearest_mm(mask: Mask, index: Index, spacing: Spacing) -> float | None:
+    """Distance in mm from a voxel to the nearest True one; None where there is none."""
+    _, distance = _nearest_points(mask, np.asarray(index), spacing)
+    return float(distance.min()) if len(distance) else None
+
+
+def _nearest_points(
+    marked: npt.NDArray[Any], index: npt.NDArray[np.intp], spacing: Spacing
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Marked voxels, the nearest among them, with their distances in mm; from a window that doubles until it has it."""
+    low, high = np.zeros(3, np.intp), np.asarray(marked.shape)
     radius = FIRST_WINDOW_MM
     while True:
         margin = np.ceil(radius / np.asarray(spacing)).astype(np.intp)
         start, stop = np.clip(index - margin, low, high), np.clip(index + margin + 1, low, high)
-        points = np.argwhere(numbers[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]) + start
+        points = np.argwhere(marked[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]) + start
+        distance = np.sqrt((((points - index) * spacing) ** 2).sum(axis=1))
         everything = bool((start == low).all() and (stop == high).all())
-        if len(points):
-            distance = np.sqrt((((points - index) * spacing) ** 2).sum(axis=1))
-            nearest = float(distance.min())
-            if nearest <= radius or everything:
-                return {int(numbers[tuple(point)]) for point in points[distance <= nearest + 1e-6]}
+        if everything or (len(points) and distance.min() <= radius):
+            return points, distance
         radius *= 2
 
 

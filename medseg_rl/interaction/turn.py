@@ -25,7 +25,8 @@ from medseg_rl.interaction.region import (
 from medseg_rl.interaction.rules import RegionState, respected, with_rules
 from medseg_rl.interaction.steps import StepRunner
 from medseg_rl.interaction.strokes import Stroke, Strokes
-from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled
+from medseg_rl.interaction.view import click_view
+from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled, view_side
 from medseg_rl.volume import Box, Index, Spacing
 
 Mask = npt.NDArray[np.bool_]
@@ -121,7 +122,10 @@ def take_turn(
         return TurnResult(None, TurnReport(message), stored=False)
     clock = _Clock()
     radius = guard_radius(config, turn.mask_box, turn.n_new)
-    box = _first_region(turn, config, radius)
+    side = view_side(refiner) if turn.n_new else None
+    box = _first_region(turn, config, radius) if side is None else _first_view(turn, config, side)
+    if side is not None:
+        config = replace(config, roi_cap_voxels=side**3)
     growths = 0
     while True:
         # A larger region starts again from the state before the turn: no voxel gets more than its refinement steps.
@@ -130,11 +134,13 @@ def take_turn(
             strokes.begin(box)
             work = _around(work, strokes.taken)
         clock.lap("region")
-        wanted, levels = _refine(turn, work, refiner, config, cancel, progress, strokes)
+        wanted, levels = _refine(turn, work, refiner, config, cancel, progress, strokes, view=side is not None)
         clock.lap("refine")
         after = with_rules(_painted(work, strokes), wanted, config, turn.spacing)
         changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
-        larger = _larger(turn, box, radius, config, growths) if reaches_border(changed, box, turn.shape) else box
+        larger = box
+        if reaches_border(changed, box, turn.shape):
+            larger = _farther(turn, box, config, growths) if side else _larger(turn, box, radius, config, growths)
         if larger == box:
             break
         box, growths = larger, growths + 1
@@ -217,6 +223,21 @@ def _larger(turn: TurnInput, box: Box, radius: float | None, config: Interaction
     return larger
 
 
+def _first_view(turn: TurnInput, config: InteractionConfig, side: int) -> Box:
+    within = turn.reach(config)
+    mask = None if turn.mask_box is None else filled(turn.percent[within.slices], turn.background) > MASK_THRESHOLD
+    if mask is not None and not mask.any():
+        mask = None
+    return click_view(mask, within, turn.clicks, turn.n_new, turn.spacing, side)
+
+
+def _farther(turn: TurnInput, box: Box, config: InteractionConfig, growths: int) -> Box:
+    """The next view of an object of which there was no mask, or the same one."""
+    if turn.mask_box is not None or growths >= config.max_growths:
+        return box
+    return grown(box, turn.shape).intersection(turn.reach(config))
+
+
 def _refine(
     turn: TurnInput,
     work: RegionState,
@@ -225,6 +246,8 @@ def _refine(
     cancel: Callable[[], bool],
     progress: Progress | None,
     strokes: Strokes | None,
+    *,
+    view: bool,
 ) -> tuple[Percent, int]:
     """State the refiner wants, clicked voxels as it left them, and the number of levels."""
     request = RefinementRequest(
@@ -245,7 +268,7 @@ def _refine(
             progress(Preview(work.box, with_rules(_painted(work, strokes), percent, config, turn.spacing)))
 
     runner = StepRunner(cancel, None if progress is None else preview, strokes)
-    return refine_region(refiner, request, config, runner)
+    return refine_region(refiner, request, config, runner, view=view)
 
 
 def _encode(turn: TurnInput, work: RegionState, after: Percent) -> BoxDelta | None:

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from medseg_rl.hints.clicks import ClickLabel
-from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, Refiner, never_cancelled, no_preview
+from medseg_rl.refiner import (
+    HIGHEST,
+    LOWEST,
+    Percent,
+    RefinementRequest,
+    Refiner,
+    never_cancelled,
+    no_preview,
+    view_side,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,11 @@ class Varied:
     def name(self) -> str:
         """That of the refiner."""
         return self._refiner.name
+
+    @property
+    def view_voxels(self) -> int | None:
+        """What the refiner wants to be shown, see `view_side`."""
+        return view_side(self._refiner)
 
     def describe(self) -> dict[str, Any]:
         """What identifies the refiner."""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from medseg_rl.bundle import load_bundle
 from medseg_rl.cli import app
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.training_checkpoint import CHECKPOINT
@@ -206,3 +207,23 @@ def test_a_wrong_evaluation_is_refused_with_the_way_out(
     assert answer.code == code, answer.stderr
     assert says in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
+
+
+def general(data: Path, output: Path, *changes: str) -> list[str]:
+    """`train-general` with tiny settings."""
+    tiny = (*(s for s in TINY if s.startswith("training.")), "training.network=pyramid", "mixture.crop_voxels=16")
+    settings = [part for change in (*tiny, "validation_clicks=2", *changes) for part in ("--set", change)]
+    return ["train-general", "--data", str(data), "--dataset", "balls", "--output", str(output), "--json", *settings]
+
+
+def test_agents_for_any_structure_know_no_millimetres_and_give_no_start(desk: Desk, data: Path) -> None:
+    answer = desk.run(*general(data, desk.folder / "any"))
+    assert answer.code == 0, answer.stderr
+    bundle = load_bundle(answer.json["bundle"])
+    assert bundle.agent_settings.view_voxels > 0
+    assert not bundle.has_automatic
+    assert {"validation_auc_balls_B", "validation_auc_balls_C"} <= answer.json["validation"].keys()
+    assert "CC0" in (bundle.folder / "docs" / "README.md").read_text()
+    assert desk.segment("--bundle", bundle.folder).code == 0
+    again = desk.run(*general(data, desk.folder / "again"))
+    assert again.json["hash"] == answer.json["hash"]
