@@ -73,7 +73,8 @@ def run(dataset: Dataset, starts: Path, output: Path, arguments: argparse.Namesp
 
 def _methods(trials: Sequence[Trial], start: str, agent: str | None, twin: str | None) -> tuple[Method, ...]:
     models = [parse_method(f"{name}={model}") for name, model in (("agent", agent), ("twin_a", twin)) if model]
-    classical = [best_method(trials, method, start) for method in GRIDS]
+    tried = {trial.method for trial in trials if trial.start == start}
+    classical = [best_method(trials, method, start) for method in GRIDS if method in tried]
     return (*models, *classical, parse_method("enforce_only"), parse_method("automatic"))[
         : None if start == "A" else -1
     ]

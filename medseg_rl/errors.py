@@ -38,6 +38,12 @@ class BundleError(MedSegError):
     exit_code = 6
 
 
+class MissingExtraError(MedSegError):
+    """A choice needs a library of an optional extra that is not installed."""
+
+    exit_code = 9
+
+
 class OutputError(MedSegError):
     """A result cannot be written: disk full, folder read-only, or another process writes the same file."""
 

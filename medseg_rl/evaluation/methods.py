@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from medseg_rl.errors import InputFileError
 from medseg_rl.refiner import Refiner
-from medseg_rl.refiners.enforce_only import EnforceOnly
-from medseg_rl.refiners.geodesic_threshold import GeodesicConfig, GeodesicThreshold
-from medseg_rl.refiners.paint_ball import PaintBall
+from medseg_rl.refiners.registry import CLASSICAL, classical_refiner, parse_options
 
 AUTOMATIC, BUNDLE = "automatic", "bundle"
-KINDS = (AUTOMATIC, "enforce_only", "paint_ball", "geodesic_threshold", BUNDLE)
+KINDS = (AUTOMATIC, *CLASSICAL, BUNDLE)
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,8 @@ class Method:
         options = dict(self.options)
         if self.kind == AUTOMATIC:
             return None
-        if self.kind == "enforce_only":
-            return EnforceOnly()
-        if self.kind == "paint_ball":
-            return PaintBall(**options)
-        if self.kind == "geodesic_threshold":
-            return GeodesicThreshold(GeodesicConfig(**options))
+        if self.kind in CLASSICAL:
+            return classical_refiner(self.kind, self.options)
         from medseg_rl.bundle import load_bundle  # loads torch with the weights
 
         return load_bundle(options["model"]).refiner(options.get("device", "cpu"))
@@ -67,7 +60,7 @@ def parse_method(text: str) -> Method:
     train_seed = int(seed) if seed else None
     kind, _, tail = spec.partition(":")
     if kind in KINDS and kind != BUNDLE:
-        return Method(name or spec.replace(",", " "), kind, _numbers(kind, tail), train_seed)
+        return Method(name or spec.replace(",", " "), kind, parse_options(kind, tail), train_seed)
     model = tail if kind == BUNDLE else spec
     return Method(name or model.rstrip("/").rpartition("/")[2], BUNDLE, (("model", model),), train_seed)
 
@@ -76,20 +69,3 @@ def _split_name(text: str) -> tuple[str, str, str]:
     head, colon, tail = text.partition(":")
     name, equals, kind = head.rpartition("=")
     return name, equals, kind + colon + tail
-
-
-def _numbers(kind: str, text: str) -> tuple[tuple[str, float], ...]:
-    known: Mapping[str, tuple[str, ...]] = {
-        "paint_ball": ("radius_mm",),
-        "geodesic_threshold": tuple(field.name for field in fields(GeodesicConfig)),
-    }
-    options = []
-    for part in filter(None, text.split(",")):
-        key, _, value = part.partition("=")
-        if key not in known.get(kind, ()):
-            raise InputFileError(f"{kind} has no option {key!r}; it has {', '.join(known.get(kind, ())) or 'none'}")
-        try:
-            options.append((key, float(value)))
-        except ValueError:
-            raise InputFileError(f"{kind}: {key} must be a number, not {value!r}") from None
-    return tuple(sorted(options))

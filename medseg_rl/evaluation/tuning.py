@@ -39,6 +39,90 @@ GRIDS: Mapping[str, Mapping[str, Sequence[str]]] = {
             for kappa, lam in ((5, 0.5), (10, 0.5), (20, 0.5), (40, 0.5), (20, 0.3), (40, 0.3), (10, 0.3), (10, 0.65))
         ),
     },
+    "graph_cut": {
+        "A": tuple(
+            f"clicks={clicks},intensity={intensity},prior={prior},reach_mm={reach},smoothness={smoothness},tau_mm={tau}"
+            for clicks, tau, reach, smoothness, prior, intensity in (
+                (4, 2, 6, 2, 1, 0.5),
+                (12, 4, 8, 4, 2, 0),
+                (12, 6, 10, 4, 2, 0.25),
+                (16, 4, 10, 4, 2, 0.25),
+                (16, 6, 10, 4, 3, 0),
+                (16, 6, 10, 6, 3, 0.25),
+                (24, 4, 10, 4, 3, 0),
+                (24, 6, 12, 6, 3, 0.25),
+            )
+        ),
+        "B": tuple(
+            f"empty_reach_mm={reach},geodesic={geodesic},intensity={intensity},kappa_mm={kappa},smoothness={smoothness}"
+            for kappa, intensity, geodesic, smoothness, reach in (
+                (20, 0, 4, 4, 1000),
+                (40, 0, 4, 4, 1000),
+                (40, 0, 4, 2, 1000),
+                (40, 0.25, 4, 2, 1000),
+                (40, 0.1, 6, 4, 1000),
+                (80, 0.1, 4, 2, 1000),
+                (80, 0, 4, 2, 1000),
+                (40, 0.25, 4, 2, 12),
+            )
+        ),
+    },
+    "random_walker": {
+        "A": tuple(
+            f"beta={beta},prior={prior},reach_mm={reach}"
+            for beta, prior, reach in (
+                (130, 0.5, 6),
+                (130, 1, 6),
+                (30, 0.7, 6),
+                (30, 1, 8),
+                (130, 1, 10),
+                (130, 0.7, 4),
+                (250, 1, 8),
+                (130, 1.5, 10),
+            )
+        ),
+        "B": tuple(
+            f"ball_mm={ball},beta={beta},empty_reach_mm={reach}"
+            for beta, ball, reach in (
+                (130, 3, 1000),
+                (250, 3, 1000),
+                (500, 3, 1000),
+                (250, 4, 1000),
+                (500, 4, 1000),
+                (500, 3, 12),
+                (500, 0, 1000),
+                (1000, 3, 1000),
+            )
+        ),
+    },
+    "grow_cut": {
+        "A": tuple(
+            f"distance_penalty={penalty},reach_mm={reach}"
+            for reach, penalty in (
+                (1.5, 0.1),
+                (2, 0.03),
+                (2, 0.1),
+                (2, 0.5),
+                (2.5, 0.1),
+                (3, 0.1),
+                (3, 0.5),
+                (6, 0.1),
+            )
+        ),
+        "B": tuple(
+            f"ball_mm={ball},distance_penalty={penalty}"
+            for penalty, ball in (
+                (0.01, 0),
+                (0.03, 0),
+                (0.05, 0),
+                (0.1, 0),
+                (0.2, 0),
+                (0.05, 2),
+                (0.1, 2),
+                (0.1, 3),
+            )
+        ),
+    },
 }
 
 

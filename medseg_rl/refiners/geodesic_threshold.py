@@ -6,21 +6,18 @@ re-decision of the whole region would throw away a start that knows more than in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy import ndimage
 
 from medseg_rl.errors import Cancelled
-from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
-from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent, RefinementRequest, never_cancelled, no_preview
+from medseg_rl.hints.clicks import ClickLabel, newest_per_voxel
+from medseg_rl.refiner import Percent, RefinementRequest, never_cancelled, no_preview
 from medseg_rl.refiners.geodesic_distance import DistanceMap, geodesic_distance
 from medseg_rl.refiners.holding import LABEL_PERCENT, hold
-
-Region = npt.NDArray[np.bool_]
+from medseg_rl.refiners.seeds import Region, at, seed_regions
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,9 @@ class GeodesicThreshold:
         percent = request.percent.copy()
         clicks = newest_per_voxel(request.clicks)
         new_clicks = set(request.clicks[len(request.clicks) - request.n_new_clicks :])
-        seeds = seed_regions(request.percent, clicks, request, self.config) if new_clicks else {}
+        seeds = seed_regions(request.percent, clicks, request.spacing, self.config) if new_clicks else {}
         for label in ClickLabel:
-            own = _at(percent.shape, (c for c in clicks if c in new_clicks and c.label == label))
+            own = at(percent.shape, (c for c in clicks if c in new_clicks and c.label == label))
             if own.any():
                 percent[self._decided(own, seeds[ClickLabel(1 - label)], request)] = LABEL_PERCENT[label]
         hold(percent, request)
@@ -89,49 +86,3 @@ class GeodesicThreshold:
 
         near = distance(own)
         return np.asarray((near < distance(opposite)) & np.isfinite(near))
-
-
-def seed_regions(
-    percent: Percent, clicks: Iterable[Click], request: RefinementRequest, config: GeodesicConfig
-) -> dict[ClickLabel, Region]:
-    """Seed voxels of each label (x, y, z): what the mask is sure of, the border of the region, and the clicks.
-
-    An empty start has no voxel between 1 and 99 and says nothing of where the object ends: only clicks and border seed.
-    """
-    clicks = tuple(clicks)
-    mask = percent > MASK_THRESHOLD
-    background = _border(mask.shape) & ~mask
-    core = np.zeros_like(mask)
-    if mask.any() and ((percent > LOWEST) & (percent < HIGHEST)).any():
-        depth = _depth_mm(mask, request)
-        core = depth > config.core_mm
-        if not core.any():
-            core = depth >= depth.max()
-        background |= ndimage.distance_transform_edt(~mask, sampling=request.spacing) > config.outside_mm
-    clicked = _at(mask.shape, clicks)
-    if clicked.any():
-        overridden = ndimage.distance_transform_edt(~clicked, sampling=request.spacing) <= config.override_mm
-        core &= ~overridden
-        background &= ~overridden
-    return {
-        ClickLabel.FOREGROUND: core | _at(mask.shape, (c for c in clicks if c.label == ClickLabel.FOREGROUND)),
-        ClickLabel.BACKGROUND: background | _at(mask.shape, (c for c in clicks if c.label == ClickLabel.BACKGROUND)),
-    }
-
-
-def _depth_mm(mask: Region, request: RefinementRequest) -> npt.NDArray[np.float64]:
-    """Distance in mm from each voxel of the mask to the nearest one outside it; beyond the region counts as outside."""
-    return np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1), sampling=request.spacing))[1:-1, 1:-1, 1:-1]
-
-
-def _border(shape: tuple[int, ...]) -> Region:
-    border = np.ones(shape, dtype=bool)
-    border[1:-1, 1:-1, 1:-1] = False
-    return border
-
-
-def _at(shape: tuple[int, ...], clicks: Iterable[Click]) -> Region:
-    region = np.zeros(shape, dtype=bool)
-    for click in clicks:
-        region[click.index] = True
-    return region

@@ -11,7 +11,10 @@ from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, RefinementRequest, Refiner
 from medseg_rl.refiners.enforce_only import EnforceOnly
 from medseg_rl.refiners.geodesic_threshold import GeodesicThreshold
+from medseg_rl.refiners.graph_cut import GraphCut
+from medseg_rl.refiners.grow_cut import GrowCut
 from medseg_rl.refiners.paint_ball import PaintBall
+from medseg_rl.refiners.random_walker import RandomWalker
 
 
 def untrained_agent(policy: str) -> Refiner:
@@ -33,6 +36,9 @@ BUILDERS: dict[str, Callable[[], Refiner]] = {
     "enforce_only": EnforceOnly,
     "paint_ball": lambda: PaintBall(4.0),
     "geodesic_threshold": GeodesicThreshold,
+    "graph_cut": GraphCut,
+    "random_walker": RandomWalker,
+    "grow_cut": GrowCut,
     "adjustment": lambda: untrained_agent("adjustment"),
     "twin_a": lambda: untrained_agent("twin_a"),
     "twin_b": lambda: untrained_agent("twin_b"),
