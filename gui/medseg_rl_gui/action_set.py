@@ -32,6 +32,7 @@ class ActionSet(QObject):
         self._handlers: dict[str, Handler] = {}
         self._there: frozenset[Need] = frozenset()
         self._reasons: dict[str, str] = {}
+        self._told: dict[str, tuple[str, str]] = {}  # text and reason that each action shows
         self._down: dict[int, str] = {}
         self.bind(bindings)
 
@@ -122,6 +123,9 @@ class ActionSet(QObject):
 
     def _refresh_one(self, action: Action) -> None:
         made, reason = self.actions[action.id], self.reason(action.id)
+        if self._told.get(action.id) == (made.text(), reason):
+            return
+        self._told[action.id] = made.text(), reason
         made.setEnabled(not reason)
         keys = self.keys_text(action.id)
         first = f"{made.text()} ({keys})" if keys else made.text()
@@ -134,6 +138,7 @@ class ActionSet(QObject):
     def bind(self, bindings: Bindings) -> None:
         """Takes other keys."""
         self.bindings = bindings
+        self._told.clear()
         self._give_keys()
         for action in ACTIONS:
             self.actions[action.id].setIcon(icon(action.icon) if action.icon else self.actions[action.id].icon())

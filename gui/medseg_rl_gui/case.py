@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,9 @@ class CaseInHand:
         """Such as "CT"; empty where it is not known."""
         return self.session.image.modality or ""
 
-    @property
+    @cached_property
     def is_hounsfield(self) -> bool:
-        """Whether the values are Hounsfield units, so that the presets in HU make sense."""
+        """Whether the values are Hounsfield units, so that the presets in HU make sense. Looks at voxels once."""
         return is_hounsfield(self.session.image, self.modality)
 
     def _first_view(self, preferences: Preferences) -> ViewModel:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +45,7 @@ class Models:
         self.device = device  # empty until the first model was loaded: then the fastest there is
         self._added: list[str] = []
         self._listed: tuple[Listed, ...] | None = None
+        self._fits: tuple[weakref.ref[Volume], str, Bundle | None] | None = None  # what was found for the last image
         self._automatic: tuple[str, Callable[..., Percent]] | None = None
 
     # --- which there are ----------------------------------------------------------------------------------------------
@@ -60,10 +62,18 @@ class Models:
 
     def look_again(self) -> None:
         """A bundle was added or taken away."""
-        self._listed = None
+        self._listed = self._fits = None
 
     def fitting(self, image: Volume) -> Bundle | None:
-        """The preferred bundle, else the one with the fewest warnings for this image; None where there is none."""
+        """The preferred bundle, else the one with the fewest warnings for this image; None where there is none.
+
+        Looked for once for an image: this is asked after every step of work.
+        """
+        if self._fits is None or self._fits[0]() is not image or self._fits[1] != self.wanted:
+            self._fits = weakref.ref(image), self.wanted, self._best(image)
+        return self._fits[2]
+
+    def _best(self, image: Volume) -> Bundle | None:
         found = [entry.bundle for entry in self.listed if entry.bundle is not None]
         preferred = [b for b in found if self.wanted in (b.name, b.folder.name, str(b.folder))]
         if preferred:

@@ -7,8 +7,8 @@ from the centre of the slice's voxel (0, 0), true to size under shear. *Screen*:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal, NamedTuple, Self
+from functools import cached_property, lru_cache
+from typing import Literal, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -64,8 +64,8 @@ class SliceGeometry:
 
     @classmethod
     def of(cls, volume: Volume, plane: Plane, convention: Convention = "radiological") -> Self:
-        """That of a volume."""
-        return cls(volume.affine, volume.shape, plane, convention)
+        """That of a volume; the same object for the same grid, so that what it has worked out stays."""
+        return cast(Self, _known(volume.affine.tobytes(), volume.shape, plane, convention))
 
     @cached_property
     def _order(self) -> AxisOrder:
@@ -213,6 +213,12 @@ class SliceGeometry:
     def slice_position(self, slice_index: int) -> tuple[str, float]:
         """Letter and mm of the middle of a slice along the plane's world axis: ("S", 45.0)."""
         return position_letters(self.slice_centre(slice_index))[_WORLD_AXES[self.plane][0]]
+
+
+@lru_cache(maxsize=24)
+def _known(affine: bytes, shape: Index, plane: Plane, convention: Convention) -> SliceGeometry:
+    """Of the grids in use: three planes of some images."""
+    return SliceGeometry(np.frombuffer(affine).reshape(4, 4), shape, plane, convention)
 
 
 @dataclass(frozen=True)

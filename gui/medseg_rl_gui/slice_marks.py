@@ -6,13 +6,12 @@ Everything is in device-independent pixels. No meaning hangs on colour alone: si
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
-from PySide6.QtCore import QLocale, QPointF, QRect, QRectF, Qt
+from PySide6.QtCore import QLocale, QPoint, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import (
-    QBrush,
     QColor,
     QFont,
     QFontMetricsF,
@@ -21,13 +20,11 @@ from PySide6.QtGui import (
     QPainterPath,
     QPen,
     QPolygonF,
-    QTransform,
 )
 
 from medseg_rl.volume import FloatArray
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.slice_geometry import Placement, Point, ScreenPoint, SliceGeometry
-from medseg_rl_gui.slice_pictures import ProposalPaths
 from medseg_rl_gui.view_model import Ball, ClickMark, PointerLook, Sketch
 
 INK, SHADE = QColor(245, 245, 245), QColor(0, 0, 0, 190)
@@ -38,8 +35,8 @@ MARK_OPACITY = (1.0, 0.45, 0.22)  # on its slice, one slice off, two slices off
 CROSSHAIR_GAP = 9.0
 SCALE_BAR_PART = 0.25  # of the view's width at most
 MARGIN = 8.0
+BAND = 64  # rows drawn at once
 TEXT_EDGE = 3  # round a text, for its shade
-ADDED_TINT = 0.3
 
 
 def drawn_length(width: float, scale: float) -> float:
@@ -56,55 +53,28 @@ class SliceMarks:
         self._painter, self._geometry, self._placement, self._index = painter, geometry, placement, index
         self._through = geometry.axes[0]
 
-    # --- labels and proposals -----------------------------------------------------------------------------------------
-
-    def outlines(self, outlines: Sequence[tuple[QColor, QPainterPath]], texture: QTransform) -> None:
-        """Contours in the colours of their labels."""
-        painter = self._painter
-        painter.save()
-        painter.setTransform(texture, True)
-        for colour, path in outlines:
-            self._stroke(path, SHADE, 2.6)
-            self._stroke(path, colour, 1.6)
-        painter.restore()
-
-    def proposal(self, paths: ProposalPaths, colour: QColor, texture: QTransform) -> None:
-        """A dashed outline; added voxels hatched /, removed voxels hatched \\."""
-        painter = self._painter
-        painter.save()
-        painter.setTransform(texture, True)
-        tint = QColor(colour)
-        tint.setAlphaF(ADDED_TINT)
-        painter.fillPath(paths.added, tint)
-        self._hatch(paths.added, Qt.BrushStyle.BDiagPattern, colour.lighter(140))
-        self._hatch(paths.removed, Qt.BrushStyle.FDiagPattern, INK)
-        self._stroke(paths.outline, SHADE, 3.4)
-        self._stroke(paths.outline, colour.lighter(125), 2.0, dashed=True)
-        painter.restore()
-
-    def _hatch(self, path: QPainterPath, pattern: Qt.BrushStyle, ink: QColor) -> None:
-        """Light lines, each with a dark one beside it: to be seen on black, on white and on a label."""
-        for across, colour in ((1, SHADE), (0, ink)):
-            self._painter.setBrushOrigin(across, 0)
-            self._painter.fillPath(path, QBrush(colour, pattern))
-
-    def _stroke(self, path: QPainterPath, colour: QColor, width: float, dashed: bool = False) -> None:
-        pen = _pen(colour, width, dashed)
-        pen.setCapStyle(Qt.PenCapStyle.FlatCap)
-        pen.setJoinStyle(Qt.PenJoinStyle.MiterJoin)  # voxel edges have right angles: half the time of round ones
-        self._painter.strokePath(path, pen)
-
     # --- places in the world ------------------------------------------------------------------------------------------
 
     def crosshair(self, world: Point, size: ScreenPoint) -> None:
         """The cuts of the two other voxel planes, along the voxel axes, with a gap at the point itself."""
         x, y = self._placement.to_screen(self._geometry.world_to_plane(world))
         middle, far = np.array([x, y]), 2.0 * (abs(x) + abs(y) + sum(size))
-        self._painter.setPen(_pen(CROSSHAIR, 1.0))
+        self._painter.setPen(cosmetic_pen(CROSSHAIR, 1.0))
         for axis in self._geometry.pixel_matrix.T:
             direction = axis / np.linalg.norm(axis)
             for side in (direction, -direction):
-                self._painter.drawLine(_point(middle + side * CROSSHAIR_GAP), _point(middle + side * far))
+                self._straight(_point(middle + side * CROSSHAIR_GAP), _point(middle + side * far), size)
+
+    def _straight(self, one: QPointF, other: QPointF, size: ScreenPoint) -> None:
+        """A line one pixel wide; along the screen it is a rectangle, which Qt fills many times faster."""
+        left, right = sorted(math.floor(p.x() + 1e-6) for p in (one, other))
+        top, bottom = sorted(math.floor(p.y() + 1e-6) for p in (one, other))
+        if left != right and top != bottom:
+            self._painter.drawLine(one, other)
+            return
+        seen = QRect(0, 0, *(math.ceil(length) for length in size))
+        for part in bands(QRect(QPoint(left, top), QPoint(right, bottom)).intersected(seen)):
+            self._painter.fillRect(part, CROSSHAIR)
 
     def clicks(self, clicks: Iterable[ClickMark]) -> None:
         """Plus in a circle, minus in a square; faded on the two slices either side."""
@@ -120,12 +90,12 @@ class SliceMarks:
         frame = QRectF(x - r, y - r, 2 * r, 2 * r)
         draw = painter.drawEllipse if click.positive else painter.drawRect
         if click.selected:
-            painter.setPen(_pen(CHOSEN, 8.0))
+            painter.setPen(cosmetic_pen(CHOSEN, 8.0))
             draw(frame)
         painter.setBrush(QColor(0, 0, 0, 0 if click.settled else 110))
-        painter.setPen(_pen(SHADE, 3.6))
+        painter.setPen(cosmetic_pen(SHADE, 3.6))
         draw(frame)
-        painter.setPen(_pen(ADDING if click.positive else TAKING, 1.2 if click.settled else 2.0))
+        painter.setPen(cosmetic_pen(ADDING if click.positive else TAKING, 1.2 if click.settled else 2.0))
         draw(frame)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         arm = r * 0.55
@@ -143,7 +113,7 @@ class SliceMarks:
             middle = _point(self._placement.to_screen(foot))
             ink = SUGGESTED if ball.dashed else QColor(255, 255, 255, 230)
             for colour, width in ((SHADE, 2.2), (ink, 1.6 if ball.dashed else 1.0)):
-                self._painter.setPen(_pen(colour, width, ball.dashed and colour is ink))
+                self._painter.setPen(cosmetic_pen(colour, width, ball.dashed and colour is ink))
                 self._painter.drawEllipse(middle, radius, radius)
 
     # --- what tools draw ----------------------------------------------------------------------------------------------
@@ -157,7 +127,7 @@ class SliceMarks:
             screen = [_point(p) for p in self._placement.to_screen(points)]
             colour = ADDING if sketch.positive else TAKING
             for ink, width in ((SHADE, 4.0), (colour, 2.0)):
-                self._painter.setPen(_pen(ink, width, dashed=ink is colour and not sketch.positive))
+                self._painter.setPen(cosmetic_pen(ink, width, dashed=ink is colour and not sketch.positive))
                 self._line(screen, closed=sketch.closed or sketch.kind == "box")
             if sketch.kind == "lasso":
                 self._handles(screen, colour, closed=sketch.closed)
@@ -174,7 +144,7 @@ class SliceMarks:
         if not closed and len(screen) > 2:
             self._painter.setPen(QPen(colour, 1.0, Qt.PenStyle.DotLine))  # where Enter will close it
             self._painter.drawLine(screen[-1], screen[0])
-        self._painter.setPen(_pen(SHADE, 1.0))
+        self._painter.setPen(cosmetic_pen(SHADE, 1.0))
         self._painter.setBrush(colour)
         for point in (screen[0], screen[-1]):
             self._painter.drawRect(QRectF(point.x() - 3, point.y() - 3, 6, 6))
@@ -204,7 +174,7 @@ class SliceMarks:
         """The edge of the brush; dashed for one that takes away."""
         radius = max(look.radius_mm * self._placement.scale, 1.0)
         for colour, width in ((SHADE, 3.0), (INK, 1.4)):
-            self._painter.setPen(_pen(colour, width, dashed=colour is INK and not look.positive))
+            self._painter.setPen(cosmetic_pen(colour, width, dashed=colour is INK and not look.positive))
             self._painter.drawEllipse(at, radius, radius)
 
     # --- the frame ----------------------------------------------------------------------------------------------------
@@ -233,7 +203,7 @@ class SliceMarks:
         right = left + length * self._placement.scale
         bar = [QPointF(x, y) for x, y in ((left, base - 4), (left, base), (right, base), (right, base - 4))]
         for colour, pen_width in ((SHADE, 4.0), (INK, 2.0)):
-            self._painter.setPen(_pen(colour, pen_width))
+            self._painter.setPen(cosmetic_pen(colour, pen_width))
             self._painter.drawPolyline(QPolygonF(bar))
         text = tr("{length} mm").format(length=QLocale().toString(length, "g", 6))
         written(self._painter, left, base - 9, text, self._painter.font())
@@ -248,6 +218,12 @@ def crosshair_strips(
     x, y = (round(float(v)) for v in placement.to_screen(geometry.world_to_plane(world)))
     width, height = (math.ceil(v) for v in size)
     return QRect(x - 3, 0, 7, height), QRect(0, y - 3, width, 7)
+
+
+def bands(area: QRect) -> Iterator[QRect]:
+    """An area in parts of few rows. More of them at once Qt hands to threads, and waits where others hold the cores."""
+    for top in range(area.top(), area.bottom() + 1, BAND):
+        yield QRect(area.left(), top, area.width(), min(BAND, area.bottom() + 1 - top))
 
 
 def written(painter: QPainter, x: float, y: float, text: str, font: QFont) -> None:
@@ -274,13 +250,13 @@ def _text(text: str, font_text: str, ratio: float) -> QImage:
     path.addText(QPointF(TEXT_EDGE, math.ceil(metrics.ascent()) + TEXT_EDGE), font, text)
     painter = QPainter(picture)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.strokePath(path, _pen(SHADE, 3.0))
+    painter.strokePath(path, cosmetic_pen(SHADE, 3.0))
     painter.fillPath(path, INK)
     painter.end()
     return picture
 
 
-def _pen(colour: QColor, width: float, dashed: bool = False) -> QPen:
+def cosmetic_pen(colour: QColor, width: float, dashed: bool = False) -> QPen:
     """Of the same width on the screen at every zoom."""
     pen = QPen(colour, width)
     pen.setCosmetic(True)

@@ -12,19 +12,23 @@ import numpy.typing as npt
 from PySide6.QtCore import QPointF, QRect, Qt
 from PySide6.QtGui import QColor, QImage, QPainterPath, QPolygonF
 
+from medseg_rl.labels import default_colour
 from medseg_rl.volume import Box
 from medseg_rl_gui.slice_geometry import SliceGeometry
 from medseg_rl_gui.slice_painting import (
     ColourTable,
-    Pixels,
+    PlaneArray,
     blend_labels,
     blend_part,
     contours,
+    gathered,
     inside_label,
     label_planes,
+    opaque,
     part_of,
     plane_array,
     proposal_plane,
+    renew_part,
     values_on,
     windowed,
 )
@@ -35,8 +39,9 @@ FAINTEST_OUTLINE = 0.4  # an outline covers so little that it needs more than a 
 
 @dataclass(frozen=True, eq=False)
 class ProposalPaths:
-    """One slice of a proposal in voxel edges (columns, rows)."""
+    """One slice of a proposal in voxel edges (columns, rows), and the colour of its label."""
 
+    colour: QColor
     outline: QPainterPath
     added: QPainterPath
     removed: QPainterPath
@@ -57,43 +62,57 @@ class SlicePictures:
         self._model = ViewModel()
         self._geometry: SliceGeometry | None = None
         self._index = 0
+        self._plane: PlaneArray | None = None  # the voxels of the image, fetched once for all grey levels
         self._grey: _Picture | None = None
+        self._planes: list[PlaneArray] | None = None  # the same of the label layers
         self._labels: _Picture | None = None
         self._outlines: list[tuple[QColor, QPainterPath]] | None = None
         self._proposal: ProposalPaths | None = None
 
     def show(self, model: ViewModel, geometry: SliceGeometry | None, changed: Box | None) -> QRect | None:
-        """Takes the next model. Gives columns and rows to paint again where little changed, None for all of it."""
+        """Takes the next model. Gives the columns and rows in which the pictures changed, None for all of them."""
         before, self._model = self._model, model
         moved = geometry is not self._geometry or (geometry is not None and self._index != _index_of(model, geometry))
         self._geometry = geometry
         if geometry is None:
-            self._grey = self._labels = self._outlines = self._proposal = None
+            self._plane = self._grey = None
+            self._forget_labels()
             return None
         self._index = _index_of(model, geometry)
-        if moved or model.image is not before.image or model.window != before.window:
+        if moved or model.image is not before.image:
+            self._plane = self._grey = None
+        if model.window != before.window:
             self._grey = None
         if moved or _labels_differ(before, model):
-            self._labels = self._outlines = self._proposal = None
+            self._forget_labels()
             return None
         if model.proposal is not before.proposal:
             self._proposal = None
-        return self._written(before, model, geometry, changed)
-
-    def _written(
-        self, before: ViewModel, model: ViewModel, geometry: SliceGeometry, changed: Box | None
-    ) -> QRect | None:
-        """Renews what voxels written in place changed."""
-        part = None if changed is None else part_of(changed, geometry.axes, self._index)
-        if part is not None:
-            self._outlines = self._proposal = None
-            if self._labels is not None:
-                table = ColourTable.of(model.labels, model.overlay)
-                blend_part(self._labels.buffer, part, model.layers, geometry.axes, self._index, table)
-        if changed is None or not _only_voxels_differ(before, model):
+        part = self._written(model, geometry, changed)
+        if self._grey is None or model.smooth != before.smooth or model.proposal is not before.proposal:
             return None
+        return None if model.proposal is not None and not part.isEmpty() else part  # its dashes run along all of it
+
+    def _forget_labels(self) -> None:
+        self._planes = self._labels = self._outlines = self._proposal = None
+
+    @property
+    def _label_planes(self) -> list[PlaneArray]:
+        if self._planes is None:
+            self._planes = label_planes(self._model.layers, self._shown.axes, self._index)
+        return self._planes
+
+    def _written(self, model: ViewModel, geometry: SliceGeometry, changed: Box | None) -> QRect:
+        """Renews what voxels written in place changed; tells where that is."""
+        part = None if changed is None else part_of(changed, geometry.axes, self._index)
         if part is None:
             return QRect()
+        self._outlines = self._proposal = None
+        if self._planes is not None:
+            renew_part(self._planes, part, model.layers, geometry.axes, self._index)
+        if self._labels is not None:
+            table = ColourTable.of(model.labels, model.overlay)
+            blend_part(self._labels.buffer, part, self._label_planes, table)
         rows, columns = part
         return QRect(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
 
@@ -102,9 +121,10 @@ class SlicePictures:
         """The windowed slice."""
         geometry = self._shown
         if self._grey is None and self._model.image is not None:
-            plane = plane_array(self._model.image.array, geometry.axes, self._index)
-            buffer = windowed(plane, self._model.window)
-            self._grey = _picture(buffer, QImage.Format.Format_Grayscale8)
+            if self._plane is None:
+                self._plane = gathered(plane_array(self._model.image.array, geometry.axes, self._index))
+            buffer = opaque(windowed(self._plane, self._model.window))
+            self._grey = _picture(buffer, QImage.Format.Format_RGB32)
         assert self._grey is not None
         return self._grey.image
 
@@ -116,8 +136,7 @@ class SlicePictures:
             return None
         if self._labels is None:
             table = ColourTable.of(model.labels, model.overlay)
-            pixels: Pixels = blend_labels(model.layers, self._shown.axes, self._index, table)
-            self._labels = _picture(pixels, QImage.Format.Format_ARGB32_Premultiplied)
+            self._labels = _picture(blend_labels(self._label_planes, table), QImage.Format.Format_ARGB32_Premultiplied)
         return self._labels.image
 
     @property
@@ -127,7 +146,7 @@ class SlicePictures:
         if not model.layers or not model.overlay.visible or not model.overlay.outline:
             return []
         if self._outlines is None:
-            planes = label_planes(model.layers, self._shown.axes, self._index)
+            planes = self._label_planes
             present = values_on(planes) - model.overlay.hidden
             shown = [value for value in model.labels.values if value in present]
             self._outlines = [(self._outline_colour(v), path_of(inside_label(planes, v))) for v in shown]
@@ -145,9 +164,19 @@ class SlicePictures:
         if model.proposal is None or not model.layers or not model.overlay.visible:
             return None
         if self._proposal is None:
-            plane = proposal_plane(model.proposal, model.layers, self._shown.axes, self._index)
-            self._proposal = ProposalPaths(path_of(plane.inside), path_of(plane.added), path_of(plane.removed))
+            plane = proposal_plane(model.proposal, self._label_planes, self._shown.axes, self._index)
+            paths = (path_of(mask) for mask in (plane.inside, plane.added, plane.removed))
+            self._proposal = ProposalPaths(self._colour_of(model.proposal.label), *paths)
         return self._proposal
+
+    def _colour_of(self, label: int) -> QColor:
+        labels = self._model.labels
+        return QColor(*(labels[label].colour if label in labels else default_colour(label)))
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the image is interpolated; labels never are."""
+        return self._model.smooth
 
     @property
     def _shown(self) -> SliceGeometry:
@@ -191,13 +220,3 @@ def _same_array(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
         other.strides,
         other.dtype,
     )
-
-
-_PLACED = ("window", "clicks", "balls", "sketches", "crosshair", "crosshair_shown", "slices", "convention", "smooth")
-
-
-def _only_voxels_differ(before: ViewModel, after: ViewModel) -> bool:
-    """Whether nothing but voxels written in place sets two models apart. A proposal's dashes run along all of it."""
-    if before.image is not after.image or before.proposal is not None or after.proposal is not None:
-        return False
-    return all(getattr(before, name) == getattr(after, name) for name in _PLACED)

@@ -5,116 +5,14 @@ Holds no session and decides nothing: what a press does is the controller's. Of 
 
 from __future__ import annotations
 
-from PySide6.QtCore import QLocale, QSignalBlocker, QSize, Qt, Signal
-from PySide6.QtGui import QMouseEvent, QResizeEvent, QWheelEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QSlider, QSpinBox, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
 
 from medseg_rl.volume import Box
 from medseg_rl_gui.slice_canvas import SliceCanvas
-from medseg_rl_gui.slice_geometry import Placement, Plane, ScreenPoint, SliceGeometry
+from medseg_rl_gui.slice_geometry import Placement, Plane, ScreenPoint
+from medseg_rl_gui.slice_title import SliceSlider, TitleBar
 from medseg_rl_gui.view_model import SlicePointer, ViewModel
-
-
-class TitleBar(QFrame):
-    """The name of a view, its convention, and which slice it shows. A double-click asks to maximise or restore."""
-
-    maximise_requested = Signal()
-    slice_chosen = Signal(int)
-
-    def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("viewTitle")
-        self.setAutoFillBackground(True)
-        self.name = QLabel(name)
-        font = self.name.font()
-        font.setBold(True)
-        self.name.setFont(font)
-        self.convention, self.count, self.position = QLabel(), QLabel(), QLabel()
-        self.spin = QSpinBox()
-        self.spin.setKeyboardTracking(False)
-        self.spin.setFrame(False)
-        self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.spin.setAccessibleName(self.tr("Slice number, {view}").format(view=name))
-        self.spin.valueChanged.connect(lambda number: self.slice_chosen.emit(number - 1))
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        row = QHBoxLayout(self)
-        row.setContentsMargins(6, 1, 6, 1)
-        row.setSpacing(8)
-        row.addWidget(self.name)
-        row.addWidget(self.convention)
-        row.addStretch(1)
-        row.addWidget(self.spin)
-        row.addWidget(self.count)
-        row.addWidget(self.position)
-        for label in (self.name, self.convention, self.position):
-            label.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
-        self.spin.hide()
-
-    def show_slice(self, geometry: SliceGeometry, index: int) -> None:
-        """The slice counter, from 1, the position of the slice and the convention, in words."""
-        locale = QLocale()
-        letter, distance = geometry.slice_position(index)
-        with QSignalBlocker(self.spin):
-            self.spin.setRange(1, geometry.slices)
-            self.spin.setValue(index + 1)
-        self.count.setText(self.tr("/ {slices}").format(slices=locale.toString(geometry.slices)))
-        self.position.setText(self.tr("{side} {mm} mm").format(side=letter, mm=locale.toString(distance, "f", 1)))
-        self.convention.setText(self.tr("R on left") if geometry.right_on_left else self.tr("R on right"))
-        self._leave_out()
-
-    def show_nothing(self) -> None:
-        """Without an image only the name stands."""
-        self.spin.hide()
-        for label in (self.convention, self.count, self.position):
-            label.clear()
-
-    def _leave_out(self) -> None:
-        """Where it is narrow, position, count and spin box go first: name and convention always stand whole."""
-        margins = self.contentsMargins()
-        row = self.layout()
-        assert row is not None
-        room = self.width() - 12 - margins.left() - margins.right()
-        for widget in (self.name, self.convention, self.spin, self.count, self.position):
-            room -= widget.sizeHint().width() + row.spacing()
-            widget.setVisible(widget in (self.name, self.convention) or room + row.spacing() >= 0)
-        row.activate()  # now: a picture taken before the next event would show names cut short
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
-        always = self.name.sizeHint().width() + self.convention.sizeHint().width()
-        return QSize(always + 20, super().minimumSizeHint().height())
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        if self.convention.text():
-            self._leave_out()
-
-    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        if event.button() == Qt.MouseButton.LeftButton:
-            self.maximise_requested.emit()
-
-
-class SliceSlider(QSlider):
-    """Which slice a view shows. The wheel is for the canvas: one notch is one slice there."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(Qt.Orientation.Vertical)
-        self.setAccessibleName(self.tr("Slice, {view}").format(view=name))
-        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.setPageStep(5)
-        self.setEnabled(False)
-
-    def show_slice(self, geometry: SliceGeometry, index: int) -> None:
-        """Right, anterior or superior is always on top."""
-        with QSignalBlocker(self):
-            self.setRange(0, geometry.slices - 1)
-            self.setInvertedAppearance(geometry.forward < 0)
-            self.setInvertedControls(geometry.forward < 0)
-            self.setValue(index)
-        self.setEnabled(True)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
-        event.ignore()
 
 
 class SliceView(QFrame):

@@ -21,6 +21,7 @@ from medseg_rl_gui.slice_painting import (
     plane_array,
     premultiplied,
     proposal_plane,
+    renew_part,
     values_on,
     windowed,
 )
@@ -94,7 +95,7 @@ def test_hidden_labels_are_clear_and_opacity_is_multiplied_in() -> None:
 def test_the_later_layer_is_seen_where_labels_overlap() -> None:
     lower, upper = np.zeros((2, 2, 1), np.uint8), np.zeros((2, 2, 1), np.uint8)
     lower[:, 0], upper[0] = 1, 2
-    assert blend_labels((lower, upper), AXES, 0, table((1, RED), (2, GREEN))).tolist() == [
+    assert blend_labels(label_planes((lower, upper), AXES, 0), table((1, RED), (2, GREEN))).tolist() == [
         [0xFF00FF00, 0xFFFF0000],
         [0xFF00FF00, 0],
     ]
@@ -102,33 +103,36 @@ def test_the_later_layer_is_seen_where_labels_overlap() -> None:
 
 def test_a_changed_box_is_all_that_is_painted_again() -> None:
     layer = np.zeros((6, 5, 4), np.uint8)
-    pixels = blend_labels((layer,), AXES, 2, table((1, RED)))
+    pixels = blend_labels(label_planes((layer,), AXES, 2), table((1, RED)))
     layer[:] = 1
     part = part_of(Box((1, 2, 0), (4, 4, 3)), AXES, 2)
     assert part == (slice(2, 4), slice(1, 4))
-    blend_part(pixels, part, (layer,), AXES, 2, table((1, RED)))
+    blend_part(pixels, part, label_planes((layer,), AXES, 2), table((1, RED)))
     assert np.argwhere(pixels != 0).tolist() == [[y, x] for y in (2, 3) for x in (1, 2, 3)]
     assert part_of(Box((1, 2, 0), (4, 4, 2)), AXES, 2) is None
 
 
 def test_a_brush_sample_copies_no_volume() -> None:
     layer = np.zeros((128, 128, 128), np.int16)
-    pixels = blend_labels((layer,), AXES, 60, table((1, RED)))
-    colours = table((1, RED))
+    planes, colours = label_planes((layer,), AXES, 60), table((1, RED))
+    pixels = blend_labels(planes, colours)
     part = part_of(Box((10, 10, 60), (30, 30, 61)), AXES, 60)
     assert part is not None
+    layer[10:30, 10:30, 60] = 1
     tracemalloc.start()
-    blend_part(pixels, part, (layer,), AXES, 60, colours)
+    renew_part(planes, part, (layer,), AXES, 60)
+    blend_part(pixels, part, planes, colours)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < layer.nbytes / 50
+    assert np.count_nonzero(pixels) == 400
 
 
 def test_a_proposal_is_told_apart_from_the_accepted_mask() -> None:
     layer = np.zeros((4, 1, 1), np.uint8)
     layer[:, 0, 0] = (1, 1, 0, 0)
     inside = np.array([False, True, True]).reshape(3, 1, 1)  # over voxels 0 to 2; voxel 3 is as accepted
-    plane = proposal_plane(ProposalView(1, Box((0, 0, 0), (3, 1, 1)), inside), (layer,), AXES, 0)
+    plane = proposal_plane(ProposalView(1, Box((0, 0, 0), (3, 1, 1)), inside), label_planes((layer,), AXES, 0), AXES, 0)
     assert plane.inside.tolist() == [[False, True, True, False]]
     assert plane.added.tolist() == [[False, False, True, False]]
     assert plane.removed.tolist() == [[True, False, False, False]]

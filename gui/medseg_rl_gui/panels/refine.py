@@ -89,8 +89,10 @@ class ProposalSection(Section):
         is_running = counts is not None and counts.is_running
         self._done = self._done + 1 if is_running else 0
         wanted = 3 if self._desk.case is None else self._desk.session.config.steps
+        self.bar.setUpdatesEnabled(False)  # it would paint at once, and all that waits to be painted with it
         self.bar.setRange(0, max(wanted, self._done))
         self.bar.setValue(self._done)
+        self.bar.setUpdatesEnabled(True)
         self.bar.setVisible(is_running)
 
     def _show_settings(self) -> None:
