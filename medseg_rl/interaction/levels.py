@@ -33,9 +33,9 @@ UNDECIDED = (10, 90)  # hundredths between which a voxel still has to make up it
 
 
 def refine_region(
-    refiner: Refiner, request: RefinementRequest, config: InteractionConfig, runner: StepRunner, *, view: bool = False
+    refiner: Refiner, request: RefinementRequest, config: InteractionConfig, runner: StepRunner
 ) -> tuple[Percent, int]:
-    """New state of the region and the number of levels it took. A `view` is refined at its own resolution alone.
+    """New state of the region and the number of levels it took.
 
     A region above the cap is refined on a coarse level first, then tile by tile at the voxels of the file, but only
     where the coarse level left an edge or doubt that it changed, or a new click lies. All tiles start from the coarse
@@ -47,8 +47,18 @@ def refine_region(
     if level is None:
         after, _ = runner.run(request, lambda asked, cancel, show: refiner.refine(asked, cancel=cancel, preview=show))
         return after, 1
-    coarse = _refine_coarse(refiner, request, level, config, runner)
-    return (coarse.percent, 1) if view else (_refine_tiles(refiner, request, coarse, config, runner), 2)
+    return _refine_tiles(refiner, request, _refine_coarse(refiner, request, level, config, runner), config, runner), 2
+
+
+def refine_view(
+    refiner: Refiner, request: RefinementRequest, voxels: int, config: InteractionConfig, runner: StepRunner
+) -> Percent:
+    """New state of a region that is shown to the refiner with at most so many voxels, and at no other resolution."""
+    level = coarse_level(request.percent.shape, request.spacing, cap_voxels=voxels)
+    if level is not None:
+        return _refine_coarse(refiner, request, level, config, runner).percent
+    after, _ = runner.run(request, lambda asked, cancel, show: refiner.refine(asked, cancel=cancel, preview=show))
+    return after
 
 
 def _refine_coarse(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from medseg_rl.hints.clicks import Click, ClickLabel, clicks_inside
 from medseg_rl.history import BoxDelta
 from medseg_rl.interaction.config import InteractionConfig, Preview, Progress, Timings, TurnReport, TurnResult
-from medseg_rl.interaction.levels import refine_region
+from medseg_rl.interaction.levels import refine_region, refine_view
 from medseg_rl.interaction.region import (
     grown,
     guard_box,
@@ -25,7 +25,7 @@ from medseg_rl.interaction.region import (
 from medseg_rl.interaction.rules import RegionState, respected, with_rules
 from medseg_rl.interaction.steps import StepRunner
 from medseg_rl.interaction.strokes import Stroke, Strokes
-from medseg_rl.interaction.view import click_view
+from medseg_rl.interaction.view import View, click_view
 from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled, view_side
 from medseg_rl.volume import Box, Index, Spacing
 
@@ -123,9 +123,8 @@ def take_turn(
     clock = _Clock()
     radius = guard_radius(config, turn.mask_box, turn.n_new)
     side = view_side(refiner) if turn.n_new else None
-    box = _first_region(turn, config, radius) if side is None else _first_view(turn, config, side)
-    if side is not None:
-        config = replace(config, roi_cap_voxels=side**3)
+    view = None if side is None else _first_view(turn, config, side)
+    box = _first_region(turn, config, radius) if view is None else view.box
     growths = 0
     while True:
         # A larger region starts again from the state before the turn: no voxel gets more than its refinement steps.
@@ -134,13 +133,15 @@ def take_turn(
             strokes.begin(box)
             work = _around(work, strokes.taken)
         clock.lap("region")
-        wanted, levels = _refine(turn, work, refiner, config, cancel, progress, strokes, view=side is not None)
+        wanted, levels = _refine(turn, work, refiner, config, cancel, progress, strokes, view)
         clock.lap("refine")
         after = with_rules(_painted(work, strokes), wanted, config, turn.spacing)
         changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
-        larger = box
-        if reaches_border(changed, box, turn.shape):
-            larger = _farther(turn, box, config, growths) if side else _larger(turn, box, radius, config, growths)
+        if not reaches_border(changed, box, turn.shape):
+            break
+        if view is not None:
+            view = _farther(turn, view, config, growths)
+        larger = _larger(turn, box, radius, config, growths) if view is None else view.box
         if larger == box:
             break
         box, growths = larger, growths + 1
@@ -223,19 +224,17 @@ def _larger(turn: TurnInput, box: Box, radius: float | None, config: Interaction
     return larger
 
 
-def _first_view(turn: TurnInput, config: InteractionConfig, side: int) -> Box:
+def _first_view(turn: TurnInput, config: InteractionConfig, side: int) -> View:
     within = turn.reach(config)
-    mask = None if turn.mask_box is None else filled(turn.percent[within.slices], turn.background) > MASK_THRESHOLD
-    if mask is not None and not mask.any():
-        mask = None
-    return click_view(mask, within, turn.clicks, turn.n_new, turn.spacing, side)
+    mask = filled(turn.percent[within.slices], turn.background) > MASK_THRESHOLD
+    return click_view(mask if mask.any() else None, within, turn.clicks, turn.n_new, turn.spacing, side)
 
 
-def _farther(turn: TurnInput, box: Box, config: InteractionConfig, growths: int) -> Box:
+def _farther(turn: TurnInput, view: View, config: InteractionConfig, growths: int) -> View:
     """The next view of an object of which there was no mask, or the same one."""
     if turn.mask_box is not None or growths >= config.max_growths:
-        return box
-    return grown(box, turn.shape).intersection(turn.reach(config))
+        return view
+    return view.farther(turn.reach(config), turn.shape)
 
 
 def _refine(
@@ -246,8 +245,7 @@ def _refine(
     cancel: Callable[[], bool],
     progress: Progress | None,
     strokes: Strokes | None,
-    *,
-    view: bool,
+    view: View | None,
 ) -> tuple[Percent, int]:
     """State the refiner wants, clicked voxels as it left them, and the number of levels."""
     request = RefinementRequest(
@@ -268,7 +266,9 @@ def _refine(
             progress(Preview(work.box, with_rules(_painted(work, strokes), percent, config, turn.spacing)))
 
     runner = StepRunner(cancel, None if progress is None else preview, strokes)
-    return refine_region(refiner, request, config, runner, view=view)
+    if view is None:
+        return refine_region(refiner, request, config, runner)
+    return refine_view(refiner, request, view.voxels, config, runner), 1
 
 
 def _encode(turn: TurnInput, work: RegionState, after: Percent) -> BoxDelta | None:

@@ -10,34 +10,59 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.hints.clicks import Click
-from medseg_rl.interaction.region import nearest_mm
-from medseg_rl.volume import Box, Spacing
+from medseg_rl.interaction.region import GROWTH, grown, nearest_mm
+from medseg_rl.volume import Box, Index, Spacing
 
 Mask = npt.NDArray[np.bool_]
 
 DEPTH_VOXELS = 3.0
+AS_THEY_ARE = 1.05  # a view whose voxels are hardly larger than those of the file shows these
 
 
-def click_view(mask: Mask | None, within: Box, clicks: Sequence[Click], n_new: int, spacing: Spacing, side: int) -> Box:
-    """Box round the last `n_new` clicks, inside `within`, to be looked at with `side` voxels along an edge.
+@dataclass(frozen=True)
+class View:
+    """`box`: what is looked at, in voxels of the file. `magnification`: how many of their edges one of the view's has,
+    in the mean of the axes.
+    """
+
+    box: Box
+    magnification: float = 1.0
+
+    @property
+    def voxels(self) -> int:
+        """How many voxels are shown."""
+        if self.magnification <= AS_THEY_ARE:
+            return self.box.voxels
+        return max(1, round(self.box.voxels / self.magnification**3))
+
+    def farther(self, within: Box, shape: Index) -> View:
+        """From 1.5 times as far off, as far as `within` allows."""
+        return View(grown(self.box, shape).intersection(within), self.magnification * GROWTH)
+
+
+def click_view(
+    mask: Mask | None, within: Box, clicks: Sequence[Click], n_new: int, spacing: Spacing, side: int
+) -> View:
+    """Of `side` voxels on an edge round each of the last `n_new` clicks, inside `within`.
 
     `mask`: the mask in `within`; None for an empty one. Where it is hard at a click alone, that is no surface.
     """
-    boxes = []
+    unit = math.prod(spacing) ** (1 / 3)
+    view: View | None = None
     for click in clicks[len(clicks) - n_new :]:
-        voxel = math.prod(spacing) ** (1 / 3)
-        if mask is not None:
-            voxel = max(voxel, _depth_mm(mask, within, click, clicks, spacing) / DEPTH_VOXELS)
-        boxes.append(Box.around_indices([click.index]).grown_mm(voxel * side / 2, spacing, within.stop))
-    view = boxes[0]
-    for box in boxes[1:]:
-        view = view.union(box)
-    return view.intersection(within)
+        deep = 0.0 if mask is None else _depth_mm(mask, within, click, clicks, spacing)
+        voxel = max(unit, deep / DEPTH_VOXELS)
+        box = Box.around_indices([click.index]).grown_mm(voxel * side / 2, spacing, within.stop).intersection(within)
+        near = View(box, voxel / unit)
+        view = near if view is None else View(view.box.union(box), max(view.magnification, near.magnification))
+    assert view is not None
+    return view
 
 
 def _depth_mm(mask: Mask, within: Box, click: Click, clicks: Sequence[Click], spacing: Spacing) -> float:

@@ -1,0 +1,132 @@
+"""What a turn shows to a refiner that sees so many voxels around a click, from as far off as the error needs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from medseg_rl.hints.clicks import Click, ClickLabel
+from medseg_rl.interaction import InteractionConfig, TurnInput, take_turn
+from medseg_rl.interaction.view import DEPTH_VOXELS, click_view
+from medseg_rl.volume import Box
+
+SIDE = 20
+SHAPE = (120, 110, 100)
+CENTRE = (60, 55, 50)
+FREE = InteractionConfig(edit_radius_mm=None)
+
+
+class Onlooker:
+    """Paints a ball of so many voxels of its view round the newest click, and remembers what it was shown."""
+
+    name = "onlooker"
+    view_voxels = SIDE
+
+    def __init__(self, radius: float) -> None:
+        self.radius, self.requests = radius, []
+
+    def describe(self):
+        return {"kind": self.name}
+
+    def refine(self, request, *, cancel=lambda: False, preview=lambda percent: None):
+        self.requests.append(request)
+        inside = ball(request.clicks[-1].index, self.radius, request.percent.shape)
+        return np.where(inside, 99, request.percent).astype(np.uint8)
+
+
+def ball(centre, radius, shape):
+    axes = np.ogrid[tuple(slice(n) for n in shape)]
+    return sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) <= radius**2
+
+
+def turn(mask, *clicks, spacing=(1.0, 1.0, 1.0)):
+    percent = np.where(mask, 90, 0).astype(np.uint8)
+    return TurnInput(
+        image=lambda box: np.zeros(box.shape, np.float32),
+        spacing=spacing,
+        percent=percent,
+        background=1,
+        locked=lambda box: None,
+        clicks=clicks,
+        n_new=1,
+        mask_box=Box.around_mask(mask),
+    )
+
+
+def shown(mask, *clicks, radius=2.0, config=FREE, **more):
+    refiner = Onlooker(radius)
+    result = take_turn(turn(mask, *clicks, **more), refiner, config)
+    return refiner.requests, result
+
+
+def object_click(index):
+    return Click(index, ClickLabel.FOREGROUND)
+
+
+def test_near_the_surface_a_view_shows_the_voxels_of_the_file():
+    requests, _ = shown(ball(CENTRE, 20, SHAPE), object_click((60, 55, 71)))
+    assert [request.spacing for request in requests] == [(1.0, 1.0, 1.0)]
+    assert max(requests[0].percent.shape) <= SIDE + 1
+
+
+@pytest.mark.parametrize("depth", [6, 12, 24])
+def test_the_deeper_a_click_lies_the_farther_off_the_view_but_it_never_shows_more_voxels(depth):
+    mask = ball(CENTRE, 40, SHAPE)
+    requests, _ = shown(mask, Click((60, 55, 50 + 40 - depth), ClickLabel.BACKGROUND))
+    voxel = math.prod(requests[0].spacing) ** (1 / 3)
+    assert voxel == pytest.approx(depth / DEPTH_VOXELS, rel=0.2)
+    assert requests[0].percent.size <= (SIDE + 1) ** 3
+
+
+def test_millimetres_decide_how_deep_a_click_lies():
+    mask = np.zeros(SHAPE, bool)
+    mask[:, :, :50] = True
+    requests, _ = shown(mask, object_click((60, 55, 53)), spacing=(1.0, 1.0, 8.0))
+    assert math.prod(requests[0].spacing) ** (1 / 3) == pytest.approx(4 * 8 / DEPTH_VOXELS, rel=0.3)
+
+
+def test_a_voxel_that_a_click_alone_holds_is_no_surface():
+    mask = ball(CENTRE, 10, SHAPE)
+    mask[60, 55, 80] = True
+    earlier = object_click((60, 55, 80))
+    with_it, _ = shown(mask, earlier, object_click((60, 55, 82)))
+    assert math.prod(with_it[0].spacing) ** (1 / 3) > 4
+
+
+def test_an_object_that_reaches_the_border_of_its_first_view_is_looked_at_from_farther_off():
+    requests, result = shown(np.zeros(SHAPE, bool), object_click(CENTRE), radius=30.0)
+    widths = [request.percent.shape[0] * request.spacing[0] for request in requests]
+    assert widths == sorted(widths)
+    assert widths[-1] > 2 * widths[0]
+    assert result.report.growths == len(requests) - 1 > 0
+    assert all(request.percent.size <= 1.2 * (SIDE + 1) ** 3 for request in requests)
+
+
+def test_an_object_that_the_first_view_holds_is_looked_at_once():
+    requests, result = shown(np.zeros(SHAPE, bool), object_click(CENTRE), radius=3.0)
+    assert len(requests) == 1
+    assert result.report.added_voxels == np.count_nonzero(ball(CENTRE, 3, SHAPE))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_flip_of_the_volume_flips_the_view(axis):
+    mask, index = ball((50, 50, 50), 20, (100, 100, 100)), (31, 44, 52)
+    click = Click(index, ClickLabel.BACKGROUND)
+    turned = list(index)
+    turned[axis] = 99 - index[axis]
+    whole = Box.whole(mask.shape)
+    view = click_view(mask, whole, [click], 1, (1.0, 1.0, 1.0), SIDE).box
+    mirrored = click_view(np.flip(mask, axis), whole, [Click(tuple(turned), click.label)], 1, (1.0, 1.0, 1.0), SIDE).box
+    assert mirrored.start[axis] == 100 - view.stop[axis]
+    assert mirrored.shape == view.shape
+
+
+def test_the_guard_and_the_region_of_the_protocol_limit_the_view():
+    mask = ball(CENTRE, 40, SHAPE)
+    config = InteractionConfig(roi="product", edit_radius_mm=10.0)
+    requests, result = shown(mask, Click(CENTRE, ClickLabel.BACKGROUND), config=config)
+    assert result.report.roi is not None
+    assert max(result.report.roi.shape) <= 2 * (10 + 10) + 1
+    assert len(requests) == 1
