@@ -32,12 +32,14 @@ class Tissue(StrEnum):
 class Canvas:
     """A label map being painted: later structures cover earlier ones. `tissues`: one for each label.
 
-    `alike`: labels that look as another label does, as (offset label, its model, likeness 0..1).
+    `alike`: for a label that looks as another does, that one and the likeness, 0..1. `body`: mm from the skin, negative
+    inside; None where the grid lies within the body.
     """
 
     labels: Labels
     tissues: list[Tissue] = field(default_factory=list)
     alike: dict[int, tuple[int, float]] = field(default_factory=dict)
+    body: FloatMap | None = None
 
     def paint(self, where: Mask, tissue: Tissue) -> int:
         """A new label where the mask says so; its number. At most 255 labels."""
@@ -67,13 +69,17 @@ def surroundings(space: Space, rng: np.random.Generator) -> Canvas:
     for _ in range(int(rng.integers(0, 4))):
         place = rng.uniform(-0.1, 1.1, 3) * space.extent
         canvas.paint(organ(space, place, size * rng.uniform(0.08, 0.35), rng) <= 0, _flesh(rng))
-    if rng.random() < 0.4:
+    if rng.random() < 0.35:
+        _fasciae(canvas, space, rng)
+    if rng.random() < 0.2:
+        _lobules(canvas, space, rng)
+    if rng.random() < 0.45:
         _vessels(canvas, space, rng)
     if rng.random() < 0.3:
         _bones(canvas, space, rng)
     if rng.random() < 0.12:
         _lung(canvas, space, rng)
-    if rng.random() < 0.4:
+    if rng.random() < 0.35:
         _outside(canvas, space, rng)
     return canvas
 
@@ -114,6 +120,24 @@ def _patches(canvas: Canvas, space: Space, rng: np.random.Generator) -> None:
         other = space.noise(length, rng)
         canvas.paint(other > best, _flesh(rng))
         best = np.maximum(best, other)
+
+
+def _fasciae(canvas: Canvas, space: Space, rng: np.random.Generator) -> None:
+    """Thin curved sheets, a voxel or two thick: fat between muscles, capsules, septa."""
+    size = float(np.max(space.extent))
+    for _ in range(int(rng.integers(1, 3))):
+        length = size * rng.uniform(0.12, 0.4)
+        sheet = np.abs(space.noise(length, rng) - np.float32(rng.normal(0, 0.5)))
+        width = min(rng.uniform(0.4, 1.2) * min(space.spacing) * 1.6 / length, 0.3)
+        canvas.paint(sheet < width, Tissue.FAT if rng.random() < 0.6 else Tissue.SOFT)
+
+
+def _lobules(canvas: Canvas, space: Space, rng: np.random.Generator) -> None:
+    """Small patches of another tissue scattered within a region, as fat in muscle or gut in fat."""
+    size = float(np.max(space.extent))
+    small = space.noise(min(space.spacing) * rng.uniform(2, 5), rng) > rng.uniform(0.3, 1.5)
+    where = space.noise(size * rng.uniform(0.2, 0.5), rng) > rng.uniform(-0.5, 0.8)
+    canvas.paint(small & where, _flesh(rng))
 
 
 def _vessels(canvas: Canvas, space: Space, rng: np.random.Generator) -> None:
@@ -165,3 +189,4 @@ def _outside(canvas: Canvas, space: Space, rng: np.random.Generator) -> None:
     canvas.paint(distance > -rng.uniform(0.02, 0.15) * size, Tissue.FAT)
     canvas.paint(distance > -max(1.0, min(space.spacing)), Tissue.SOFT)
     canvas.paint(distance > 0, Tissue.AIR)
+    canvas.body = distance

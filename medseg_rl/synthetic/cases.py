@@ -15,8 +15,17 @@ import numpy.typing as npt
 from medseg_rl.synthetic.anatomy import Canvas, Tissue, surroundings
 from medseg_rl.synthetic.fields import FloatMap
 from medseg_rl.synthetic.scanner import as_stored, draw_look, latent_image, scanned, sliced
-from medseg_rl.synthetic.shapes import Mask, Point, random_direction, signed_distance, smooth_noise, triple
-from medseg_rl.synthetic.structures import STRUCTURES, Space, beyond_plane, organ, vessel, warped_space
+from medseg_rl.synthetic.shapes import Mask, Point, random_direction, smooth_noise, triple
+from medseg_rl.synthetic.structures import (
+    STRUCTURES,
+    Space,
+    beyond_plane,
+    near_surface,
+    organ,
+    shell,
+    vessel,
+    warped_space,
+)
 from medseg_rl.volume import Spacing
 
 TRIES = 12
@@ -30,9 +39,9 @@ class SyntheticConfig:
     `modalities` and `kinds`: relative frequencies. `voxels`: along an axis that is not thick; a thick axis covers a
     like length with fewer. `thick_share` of the CT and MR cases have slices of `slice_mm`. `coarse_share` of them are
     seen at `coarsening` times the spacing, as the coarse level of a large region is. `size_mm`: the target across.
-    `cnr`: its contrast to what lies next to it over the noise. `part_share` of the targets are a part without contrast
-    to the rest, `union_share` are two structures, and `twin_share` have others that look the same. `reader_mm`: how far
-    a contour wanders from the edge, at most about.
+    `cnr`: its contrast to what lies next to it over the noise; `hot`: in PET, times what lies next to it. `part_share`
+    of the targets are a part without contrast to the rest, `union_share` are two structures, and `twin_share` have
+    others that look the same. `reader_mm`: how far a contour wanders from the edge, at most about.
     """
 
     modalities: tuple[tuple[str, float], ...] = (("CT", 0.42), ("MR", 0.43), ("PET", 0.15))
@@ -59,7 +68,8 @@ class SyntheticConfig:
     size_mm: tuple[float, float] = (6.0, 200.0)
     least_voxels: int = 24
     most_share: float = 0.85
-    cnr: tuple[float, float] = (0.5, 8.0)
+    cnr: tuple[float, float] = (0.5, 10.0)
+    hot: tuple[float, float] = (2.0, 15.0)
     part_share: float = 0.12
     union_share: float = 0.06
     twin_share: float = 0.25
@@ -163,7 +173,7 @@ def _radius_and_centre(
         most = min(most, max(30.0, 1.5 * least))
     elif kind in ("vessel", "tree", "wall", "folds", "chamber", "cluster"):
         least = min(max(2.5 * least, 0.25 * float(extent.max())), 0.8 * most)
-    diameter = float(np.exp(rng.uniform(np.log(least), np.log(most))))
+    diameter = float(np.exp(np.log(least) + np.log(most / least) * rng.random() ** 0.65))
     away = 0.5 * np.clip(diameter / extent, 0.5, 1.0)
     return diameter / 2, extent * (0.5 + away * rng.uniform(-1, 1, 3))
 
@@ -176,15 +186,16 @@ def _region(canvas: Canvas, frame: _Frame, rng: np.random.Generator) -> _Target 
     if not solid:
         return None
     chosen = rng.permutation(solid)[: 2 if rng.random() < 0.2 else 1]
-    field = signed_distance(np.isin(canvas.labels, chosen), frame.space.spacing)
+    field = near_surface(np.isin(canvas.labels, chosen), frame.space)
     return _Target(field, int(chosen[0]), [REGION] + ["union"] * (len(chosen) - 1))
 
 
 def _structure(
     kind: str, canvas: Canvas, frame: _Frame, config: SyntheticConfig, rng: np.random.Generator
 ) -> _Target | None:
-    space, draw = frame.space, STRUCTURES[kind]
+    space = frame.space
     radius, centre = _radius_and_centre(kind, frame, config, rng)
+    centre = _within_body(centre, canvas, space, rng)
     if kind in ("tumour", "nodule", "cluster", "tree") and rng.random() < 0.5:
         host = organ(space, centre + random_direction(rng) * radius, radius * rng.uniform(1.8, 4), rng)
         canvas.paint(host <= 0, Tissue.SOFT)
@@ -192,12 +203,13 @@ def _structure(
     if rng.random() < config.twin_share:
         _twins(kind, canvas, space, (label, centre, radius), rng)
         words.append("twin")
-    field = draw(space, centre, radius, rng)
+    field = _drawn(kind, canvas, space, centre, radius, rng)
     whole = field <= 0
     if not whole.any():
         return None
     canvas.labels[whole] = label
-    field = _interior(kind, canvas, space, field, (label, radius), rng)
+    field, more = _interior(kind, canvas, space, field, (label, radius), rng)
+    words += more
     if rng.random() < config.union_share:
         field = np.minimum(field, _second(canvas, space, (label, centre, radius), rng))
         words.append("union")
@@ -206,7 +218,42 @@ def _structure(
         through = voxels[int(rng.integers(len(voxels)))] * np.asarray(space.spacing)
         field = np.maximum(field, beyond_plane(space, through, rng))
         words.append("part")
+    if canvas.body is not None:
+        outside = canvas.body > 0
+        canvas.labels[outside] = _air(canvas)
+        field = np.maximum(field, canvas.body)
     return _Target(field, label, words)
+
+
+def _air(canvas: Canvas) -> int:
+    return canvas.tissues.index(Tissue.AIR)
+
+
+def _within_body(centre: Point, canvas: Canvas, space: Space, rng: np.random.Generator) -> Point:
+    """`centre`, or a place under the skin where that is none."""
+    if canvas.body is None:
+        return centre
+    index = tuple(np.clip(np.rint(centre / space.spacing).astype(int), 0, np.asarray(space.shape) - 1))
+    inside = np.flatnonzero(canvas.body < 0)
+    if canvas.body[index] < 0 or not len(inside):
+        return centre
+    place = np.unravel_index(inside[int(rng.integers(len(inside)))], space.shape)
+    inner: Point = np.asarray(place, np.float64) * np.asarray(space.spacing)
+    return inner
+
+
+def _drawn(kind: str, canvas: Canvas, space: Space, centre: Point, radius: float, rng: np.random.Generator) -> FloatMap:
+    """The target's field. What a wall encloses is filled, mostly; a coat of another tissue lies round some targets."""
+    if kind == "wall":
+        base = organ(space, centre, radius, rng)
+        if rng.random() < 0.8:
+            canvas.paint(base <= 0, (Tissue.FLUID, Tissue.BLOOD, Tissue.SOFT)[int(rng.integers(3))])
+        return shell(space, base, centre, radius, rng)
+    field = STRUCTURES[kind](space, centre, radius, rng)
+    if kind != "folds" and rng.random() < 0.2:
+        thickness = max(1.3 * min(space.spacing), radius * float(rng.uniform(0.03, 0.3)))
+        canvas.paint(field <= thickness, (Tissue.SOFT, Tissue.FAT, Tissue.FLUID)[int(rng.integers(3))])
+    return field
 
 
 def _twins(kind: str, canvas: Canvas, space: Space, target: tuple[int, Point, float], rng: np.random.Generator) -> None:
@@ -222,29 +269,50 @@ def _twins(kind: str, canvas: Canvas, space: Space, target: tuple[int, Point, fl
 
 def _interior(
     kind: str, canvas: Canvas, space: Space, field: FloatMap, target: tuple[int, float], rng: np.random.Generator
-) -> FloatMap:
-    """Core, rim, capsule or lesions inside; most belong to the target, some are left out of it. The contour's field."""
+) -> tuple[FloatMap, list[str]]:
+    """Core, rim, patches or lesions inside. The field of what is meant, and words for it: mostly all, now and then the
+    core alone, the rest alone, or what lies under the rim.
+    """
     label, radius = target
-    if kind == "tumour" and rng.random() < 0.5:
-        depth = max(-float(field.min()), 1e-3)
-        core = field + depth * rng.uniform(0.25, 0.7) + np.float32(0.2 * depth) * space.noise(0.6 * radius, rng) <= 0
-        canvas.alike[canvas.paint(core, Tissue.FLUID)] = (label, float(rng.uniform(0, 0.8)))
+    depth, words = max(-float(field.min()), 1e-3), []
+    if kind == "tumour" and rng.random() < 0.35:
+        patches = space.noise(max(depth, 2 * min(space.spacing)) * rng.uniform(0.3, 0.8), rng) > rng.uniform(-0.3, 1)
+        canvas.alike[canvas.paint((field <= 0) & patches, Tissue.SOFT)] = (label, float(rng.uniform(0.3, 0.95)))
+    if kind in ("tumour", "organ") and rng.random() < (0.5 if kind == "tumour" else 0.15):
+        inner = field + np.float32(depth * rng.uniform(0.25, 0.7))
+        inner = inner + np.float32(0.2 * depth) * space.noise(0.6 * radius, rng)
+        core = canvas.paint(inner <= 0, (Tissue.FLUID, Tissue.SOFT)[int(rng.integers(2))])
+        canvas.alike[core] = (label, float(rng.uniform(0, 0.8)))
+        meant = rng.random()
+        if meant < 0.15 and (inner <= 0).any():
+            return inner, ["core"]
+        if meant < 0.25:
+            field, words = np.maximum(field, -inner), ["ring"]
     if kind in ("organ", "tumour", "chamber") and rng.random() < 0.2:
         thickness = max(1.2 * min(space.spacing), radius * rng.uniform(0.03, 0.12))
         rim = canvas.paint((field <= 0) & (field > -thickness), Tissue.SOFT)
         canvas.alike[rim] = (label, float(rng.uniform(0, 0.9)))
         if rng.random() < 0.3:
-            return field + np.float32(thickness)
+            return field + np.float32(thickness), words
     if kind == "organ" and rng.random() < 0.25:
-        for _ in range(int(rng.integers(1, 4))):
-            voxels = np.argwhere(field <= 0)
-            place = voxels[int(rng.integers(len(voxels)))] * np.asarray(space.spacing)
-            draw = STRUCTURES[("tumour", "nodule", "vessel")[int(rng.integers(3))]]
-            inner = draw(space, place, radius * float(rng.uniform(0.1, 0.4)), rng)
-            lesion = canvas.paint((inner <= 0) & (field <= 0), Tissue.SOFT)
-            canvas.alike[lesion] = (label, float(rng.uniform(0, 0.9)))
-            if rng.random() < 0.3:
-                field = np.maximum(field, -inner)
+        field = _with_lesions(canvas, space, field, target, rng)
+    return field, words
+
+
+def _with_lesions(
+    canvas: Canvas, space: Space, field: FloatMap, target: tuple[int, float], rng: np.random.Generator
+) -> FloatMap:
+    label, radius = target
+    voxels = np.flatnonzero(field <= 0)
+    for _ in range(int(rng.integers(1, 4)) if len(voxels) else 0):
+        index = np.unravel_index(voxels[int(rng.integers(len(voxels)))], field.shape)
+        place = np.asarray(index) * np.asarray(space.spacing)
+        draw = STRUCTURES[("tumour", "nodule", "vessel")[int(rng.integers(3))]]
+        inner = draw(space, place, radius * float(rng.uniform(0.1, 0.4)), rng)
+        lesion = canvas.paint((inner <= 0) & (field <= 0), Tissue.SOFT)
+        canvas.alike[lesion] = (label, float(rng.uniform(0, 0.9)))
+        if rng.random() < 0.3:
+            field = np.maximum(field, -inner)
     return field
 
 
@@ -279,10 +347,9 @@ def _contour(field: FloatMap, frame: _Frame, config: SyntheticConfig, rng: np.ra
 def _image(
     canvas: Canvas, target: _Target, frame: _Frame, config: SyntheticConfig, rng: np.random.Generator
 ) -> FloatMap:
-    cnr = float(np.exp(rng.uniform(np.log(config.cnr[0]), np.log(config.cnr[1]))))
-    if frame.modality == "PET":
-        cnr *= 3.0
-    look = draw_look(frame.modality, canvas, target.label, _neighbour(canvas, target), cnr, rng)
+    low, high = np.log(config.hot if frame.modality == "PET" else config.cnr)
+    contrast = float(np.exp(rng.uniform(low, high)))
+    look = draw_look(frame.modality, canvas, target.label, _neighbour(canvas, target), contrast, rng)
     latent = latent_image(canvas, look, frame.space, rng)
     image = scanned(frame.modality, latent, look, frame.space, frame.axis, frame.factor, rng)
     return as_stored(frame.modality, image, look, rng)

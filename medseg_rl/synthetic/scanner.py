@@ -52,19 +52,37 @@ class Look:
     noise: float
 
 
-def draw_look(modality: str, canvas: Canvas, target: int, host: int, cnr: float, rng: np.random.Generator) -> Look:
-    """Levels of all labels; that of `target` lies `cnr` times the noise from that of `host`, the tissue around it."""
+def draw_look(modality: str, canvas: Canvas, target: int, host: int, contrast: float, rng: np.random.Generator) -> Look:
+    """Levels of all labels; that of `target` follows from that of `host`, the tissue around it: `contrast` times the
+    noise away from it, or in PET mostly `contrast` times as high.
+    """
+    if modality == "PET":
+        return _emitted(canvas, target, host, contrast, rng)
     if modality == "CT":
-        levels, noise = _drawn(CT_LEVELS, canvas, rng), float(np.exp(rng.uniform(np.log(5.0), np.log(40.0))))
-    elif modality == "PET":
-        levels, noise = _drawn(PET_LEVELS, canvas, rng), float(rng.uniform(0.05, 0.35))
-        levels[rng.random(len(levels)) < 0.06] *= rng.uniform(2, 6)
+        levels, noise = _drawn(CT_LEVELS, canvas, rng), float(np.exp(rng.uniform(np.log(5.0), np.log(35.0))))
     else:
         levels, noise = _magnetic(canvas, rng), float(np.exp(rng.uniform(np.log(0.01), np.log(0.09))))
-    levels[target] = _contrasted(modality, float(levels[host]), cnr * noise, rng)
+    levels[target] = _contrasted(modality, float(levels[host]), contrast * noise, rng)
+    _copy_alike(levels, canvas)
+    return Look(levels, noise * rng.uniform(0, 1.3, len(levels)) * (rng.random(len(levels)) < 0.7), noise)
+
+
+def _emitted(canvas: Canvas, target: int, host: int, contrast: float, rng: np.random.Generator) -> Look:
+    """PET: little difference between most tissues, now and then a hot one, uneven uptake in what is hot."""
+    levels = _drawn(PET_LEVELS, canvas, rng)
+    levels = levels ** rng.uniform(0.2, 1.0)
+    levels[[t is Tissue.AIR for t in canvas.tissues]] = 0.02
+    levels[rng.random(len(levels)) < 0.05] *= rng.uniform(2, 6)
+    around = max(float(levels[host]), 0.2)
+    levels[target] = around * contrast if rng.random() < 0.93 else around / contrast
+    _copy_alike(levels, canvas)
+    noise = float(rng.uniform(0.02, 0.2)) * max(1.0, 0.3 * float(levels[target]))
+    return Look(levels, levels * rng.uniform(0, 0.35, len(levels)), noise)
+
+
+def _copy_alike(levels: Levels, canvas: Canvas) -> None:
     for label, (model, likeness) in canvas.alike.items():
         levels[label] = likeness * levels[model] + (1 - likeness) * levels[label]
-    return Look(levels, noise * rng.uniform(0, 1.3, len(levels)) * (rng.random(len(levels)) < 0.7), noise)
 
 
 def _drawn(table: dict[Tissue, tuple[float, float]], canvas: Canvas, rng: np.random.Generator) -> Levels:
@@ -85,8 +103,6 @@ def _magnetic(canvas: Canvas, rng: np.random.Generator) -> Levels:
 
 
 def _contrasted(modality: str, host: float, contrast: float, rng: np.random.Generator) -> float:
-    if modality == "PET":
-        return host + contrast if rng.random() < 0.9 else max(0.0, host - contrast)
     up = rng.random() < 0.5
     if modality == "CT":
         return host + contrast if up else max(-1000.0, host - contrast)
@@ -128,10 +144,10 @@ def scanned(
     shape = triple(image.shape)
     spacing = _thick(space.spacing, axis, factor)
     if modality == "CT":
-        if rng.random() < 0.1:
-            image += _streaks(space, axis, factor, look.noise * rng.uniform(1, 5), rng)
+        if rng.random() < 0.05:
+            image += _streaks(space, axis, factor, look.noise * rng.uniform(0.5, 3), rng)
     else:
-        shading = rng.uniform(0, 0.3) if modality == "MR" else rng.uniform(0, 0.1)
+        shading = rng.uniform(0, 0.22) if modality == "MR" else rng.uniform(0, 0.1)
         length = float(np.max(space.extent)) * rng.uniform(0.5, 2.0)
         image *= np.exp(np.float32(shading) * smooth_noise(shape, spacing, length, rng))
     if modality == "MR" and rng.random() < 0.08:
@@ -149,7 +165,7 @@ def _noisy(modality: str, image: FloatMap, look: Look, axis: int, rng: np.random
     """White or correlated noise: Gaussian (CT), of a magnitude (MR), growing with the signal (PET)."""
     noise = _grain(image.shape, axis, 0.8 if modality == "PET" else 0.0, rng) * np.float32(look.noise)
     if modality == "PET":
-        noise *= np.sqrt(np.maximum(image, 0.05))
+        noise *= np.sqrt(np.maximum(image, 0.05))  # counts
         return np.maximum(image + noise, 0)
     if modality == "CT":
         return image + noise
@@ -176,7 +192,8 @@ def _streaks(space: Space, axis: int, factor: int, strength: float, rng: np.rand
     centre = rng.uniform(0, 1, 3) * space.extent
     u, v = space.positions[first] - centre[first], space.positions[second] - centre[second]
     angle, radius = np.arctan2(u, v), np.hypot(u, v)
-    rays = sum(np.cos(int(rng.integers(2, 24)) * angle + rng.uniform(0, 6.3)) for _ in range(3))
+    rays = sum(np.cos(int(rng.integers(1, 20)) * angle + rng.uniform(0, 6.3)) for _ in range(4))
+    rays = rays * np.abs(np.cos(angle + rng.uniform(0, 6.3)))  # stronger to two sides
     field = np.float32(strength) * rays / (1 + radius / np.float32(0.4 * np.max(space.extent)))
     return sliced(field.astype(np.float32), axis, factor)
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg_rl.synthetic.corruptions import corrupt_mask
+from medseg_rl.synthetic.fields import distance_field
 from medseg_rl.synthetic.shapes import (
     FloatMap,
     Mask,
@@ -21,7 +22,6 @@ from medseg_rl.synthetic.shapes import (
     ellipsoid,
     positions_mm,
     random_direction,
-    signed_distance,
     smooth_noise,
     triple,
 )
@@ -67,7 +67,7 @@ def plausible_start(reference: Mask, image: FloatMap, spacing: Spacing, rng: np.
     """
     if reference.all() or not reference.any():
         return corrupt_mask(reference, spacing, rng)
-    distance = signed_distance(reference, spacing)
+    distance = distance_field(reference, spacing)
     voxel = float(np.prod(spacing)) ** (1 / 3)
     thing = _Object(reference, distance, image, spacing, voxel, max(-float(distance.min()), 0.5 * voxel))
     kinds, shares = list(ERRORS), np.array(list(ERRORS.values()), np.float64)
@@ -116,7 +116,7 @@ def _misled(mask: Mask, thing: _Object, rng: np.random.Generator) -> Mask:
     reach = max(1.5 * thing.voxel, thing.depth * rng.uniform(0.3, 1.0))
     evidence = np.clip(likelihood, -2.5, 2.5) * rng.uniform(0.5, 1.2) - thing.distance / reach
     evidence += rng.uniform(0, 0.5) * thing.noise(2 * thing.voxel, rng)
-    found: Mask = evidence > 0
+    found: Mask = ndimage.uniform_filter(evidence, 3, mode="nearest") > 0
     return _largest(found) if rng.random() < 0.6 else found
 
 
@@ -172,7 +172,7 @@ def _part_missed(mask: Mask, thing: _Object, rng: np.random.Generator) -> Mask:
         way = np.linalg.eigh(np.cov(inside.T))[1][:, 2] * rng.choice((-1, 1))
     height = positions @ way
     edge = float(np.quantile(height[thing.mask], rng.uniform(0.4, 0.93)))
-    bent = height + rng.uniform(0, 0.3) * thing.depth * thing.noise(thing.depth, rng)
+    bent = height + rng.uniform(0.05, 0.5) * thing.depth * thing.noise(thing.depth, rng)
     return mask & (bent < edge)
 
 

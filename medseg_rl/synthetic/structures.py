@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from medseg_rl.synthetic.fields import FAR_MM, FloatMap, Table, solid_field, tube_field
-from medseg_rl.synthetic.shapes import Point, extent_mm, positions_mm, random_direction, smooth_noise
+from medseg_rl.synthetic.shapes import Mask, Point, extent_mm, positions_mm, random_direction, smooth_noise
 from medseg_rl.volume import Index, Spacing
 
 
@@ -44,11 +45,9 @@ def warped_space(shape: Index, spacing: Spacing, warp_mm: float, length_mm: floa
 
 
 def solid(space: Space, centre: Point, radii: Point, rng: np.random.Generator, *, bend: float = 0.0) -> FloatMap:
-    """An ellipsoid in a random direction, one in four of them boxier."""
-    power = 2.0 if rng.random() < 0.75 else float(rng.uniform(2.5, 4))
-    return solid_field(
-        space.positions, np.asarray(centre, np.float64), _frame(rng), np.maximum(radii, 0.3), bend, power
-    )
+    """An ellipsoid in a random direction, one in five of them boxier."""
+    boxy = bool(rng.random() < 0.2)
+    return solid_field(space.positions, np.asarray(centre), _frame(rng), np.maximum(radii, 0.3), bend, boxy)
 
 
 def organ(space: Space, centre: Point, radius: float, rng: np.random.Generator) -> FloatMap:
@@ -111,7 +110,11 @@ def chamber(space: Space, centre: Point, radius: float, rng: np.random.Generator
 
 def wall(space: Space, centre: Point, radius: float, rng: np.random.Generator) -> FloatMap:
     """A hollow shell of uneven thickness, whole or open."""
-    base = organ(space, centre, radius, rng)
+    return shell(space, organ(space, centre, radius, rng), centre, radius, rng)
+
+
+def shell(space: Space, base: FloatMap, centre: Point, radius: float, rng: np.random.Generator) -> FloatMap:
+    """What lies near the surface of the field `base`, on both sides; four in ten are open beyond a plane."""
     thickness = max(1.3 * max(sorted(space.spacing)[:2]), radius * rng.uniform(0.08, 0.3))
     half = thickness / 2 * np.exp(np.float32(0.25) * space.noise(radius, rng))
     field: FloatMap = np.abs(base) - half
@@ -171,6 +174,13 @@ STRUCTURES: dict[str, Callable[[Space, Point, float, np.random.Generator], Float
     "vessel": vessel,
     "tree": tree,
 }
+
+
+def near_surface(mask: Mask, space: Space) -> FloatMap:
+    """A field for a mask, right to about a voxel from its surface and level beyond."""
+    soft = ndimage.gaussian_filter(mask.astype(np.float32), 1.0, mode="nearest", truncate=2.0)
+    field: FloatMap = (np.float32(0.5) - soft) * np.float32(2.5 * float(np.mean(space.spacing)))
+    return field
 
 
 def beyond_plane(space: Space, point: Point, rng: np.random.Generator) -> FloatMap:

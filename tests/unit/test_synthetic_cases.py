@@ -7,9 +7,9 @@ import pytest
 
 from medseg_rl.synthetic import SyntheticConfig, ellipsoid, plausible_start, synthetic_case
 from medseg_rl.synthetic.cases import REGION
-from medseg_rl.synthetic.fields import cell_fields, solid_field, tube_field
+from medseg_rl.synthetic.fields import cell_fields, distance_field, solid_field, tube_field
 from medseg_rl.synthetic.scanner import sliced
-from medseg_rl.synthetic.shapes import positions_mm
+from medseg_rl.synthetic.shapes import positions_mm, signed_distance
 from medseg_rl.synthetic.structures import STRUCTURES
 
 SMALL = SyntheticConfig(voxels=(24, 32))
@@ -125,7 +125,7 @@ def test_a_ball_is_measured_in_millimetres_and_a_tube_has_its_radius():
     shape, spacing = (21, 31, 25), (2.0, 1.0, 1.5)
     centre = np.array([20.0, 15.0, 18.0])
     away = np.linalg.norm(positions_mm(shape, spacing) - centre, axis=-1)
-    ball = solid_field(grid(shape, spacing), centre, np.eye(3), np.full(3, 9.0), 0.0, 2.0)
+    ball = solid_field(grid(shape, spacing), centre, np.eye(3), np.full(3, 9.0), 0.0, False)
     np.testing.assert_allclose(ball, away - 9.0, atol=1e-3)
     segment = np.array([[-50.0, 15.0, 18.0, 90.0, 15.0, 18.0, 5.0, 5.0]])
     tube = tube_field(shape, np.array(spacing), segment, 100.0)
@@ -150,3 +150,14 @@ def test_a_thick_slice_is_the_mean_of_its_thin_ones(axis):
     assert thick.shape[axis] == 4
     expected = np.stack([np.take(fine, [3 * n, 3 * n + 1, 3 * n + 2], axis).mean(axis) for n in range(4)], axis)
     np.testing.assert_allclose(thick, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.7, 1.2)])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.97, 1.0])
+def test_the_distance_of_this_thread_is_the_signed_distance_of_the_library(spacing, share):
+    mask = np.random.default_rng(1).random((13, 17, 11)) < share
+    np.testing.assert_allclose(
+        np.clip(distance_field(mask, spacing), -500, 500),
+        np.clip(signed_distance(mask, spacing), -500, 500),
+        atol=1e-4,
+    )
