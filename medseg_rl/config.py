@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 Settings = Mapping[str, Any]
 Config = TypeVar("Config")
 
+SUPERVISED: Settings = {
+    "network": "small",
+    "policy": "twin_a",
+    "binary_state": True,
+    "steps_choices": (1,),
+    "zero_click_share": 0.0,
+    "updates": 4000,
+    "validate_every": 400,
+}
+
 PRESETS: dict[str, Settings] = {
     # The defaults of the dataclasses: the net that was designed for the machine.
     "product": {},
@@ -42,6 +52,11 @@ PRESETS: dict[str, Settings] = {
     },
     # For small regions such as the hippocampus, on two cores in at most an hour.
     "small": {"training": {"updates": 4000, "validate_every": 400}},
+    # Comparators of the evaluation protocol, "in the style of": the published ideas on our data, clicks and budget.
+    # DeepIGeoS' R-Net: image, binary mask, two geodesic maps; trained for one refinement, with few or many clicks.
+    "rnet_style": {"training": {**SUPERVISED, "max_interactions": 1, "one_click_share": 0.3, "max_clicks": 10}},
+    # InterCNN: the same net and input, trained over its own predictions of up to ten interactions.
+    "intercnn_style": {"training": {**SUPERVISED, "max_interactions": 10}},
 }
 
 

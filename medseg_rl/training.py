@@ -21,7 +21,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from medseg_rl.agent.learner import Learner, LearnerConfig, Precision, fast_precision, run_network
-from medseg_rl.agent.networks import ActorCritic, build_network
+from medseg_rl.agent.networks import BINARY_CHANNELS, PRODUCT_NETWORKS, ActorCritic, build_network
 from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy, build_policy
 from medseg_rl.agent.ranks import Ranks
 from medseg_rl.agent.rollout import collect_rollout
@@ -47,6 +47,8 @@ class TrainingConfig:
     many voxels of a region the network is shown, around the newest click. `bootstrap`: the critic stands for the return
     after the last step of an update. `locality`: how far from its voxel a click is heard, see `ActorCritic` (0:
     everywhere). `adjustments`: finer than the published.
+    `binary_state`: the network is shown the mask, not the probability, and is to be asked once an interaction: for
+    comparators, with a network that has no belief.
     `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
     """
 
@@ -76,10 +78,13 @@ class TrainingConfig:
     precision: str = "auto"
     min_clicks: int = field(default=2, metadata={"added_later": True})
     later_zero_click_share: float = field(default=0.0, metadata={"added_later": True})
+    binary_state: bool = field(default=False, metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_clicks <= max(2, self.max_clicks):
             raise ValueError(f"min_clicks {self.min_clicks} must lie in 1..max_clicks, which is {self.max_clicks}")
+        if self.binary_state and self.network in PRODUCT_NETWORKS:
+            raise ValueError(f"binary_state needs a network that reads the state: not {self.network}, but iso or small")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +125,8 @@ def train(
     policy = build_policy(config.policy, config.adjustments)
     network = copy.deepcopy(initial)
     if network is None:
-        network = build_network(config.network, actions=policy.outputs, commands=config.commands)
+        seen = {"channels": BINARY_CHANNELS} if config.binary_state else {}
+        network = build_network(config.network, actions=policy.outputs, commands=config.commands, **seen)
         network.locality.fill_(config.locality)
     network.to(ranks.device)
     precision = _precision(config.precision, ranks.device)

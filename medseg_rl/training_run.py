@@ -185,11 +185,15 @@ def _validation(dataset: Dataset, config: RunConfig, target: Target, starts: Sta
             cases,
             refiner,
             n_clicks=chosen.clicks,
-            plan=Plan(steps=STEPS),
+            plan=Plan(steps=_steps(config.training)),
             progress=lambda done, total: stage("validation", done, total),
         )
 
     return validate
+
+
+def _steps(config: TrainingConfig) -> int:
+    return 1 if config.binary_state else STEPS
 
 
 def _settings(agent: TrainedAgent) -> AgentSettings:
@@ -201,7 +205,7 @@ def _settings(agent: TrainedAgent) -> AgentSettings:
         channels=agent.network.channels,
         hints=config.hints,
         commands=config.commands,
-        steps=STEPS,
+        steps=_steps(config),
     )
 
 

@@ -21,6 +21,7 @@ from medseg_rl.refiner import LOWEST
 
 SLOPE = 0.01  # of LeakyReLU
 PUBLISHED_CHANNELS = ("image", "probability", "foreground_hints", "background_hints")
+BINARY_CHANNELS = ("image", "mask", "foreground_hints", "background_hints")  # of comparators that forget doubt
 PRODUCT_CHANNELS = ("image", *CLICK_RELATIONS, "probability")
 ADJUSTMENTS = 6
 LARGEST_RETURN = -math.log(LOWEST / 100)  # returns telescope into cross-entropies of states, none above 4.6 nats

@@ -37,7 +37,12 @@ def train(
     channel: ChannelOption = None,
     splits: SplitsOption = None,
     target: TargetOption = "whole",
-    preset: Annotated[str, typer.Option(help='"product", "small", or "itermrl" (the published setting).')] = "product",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help='"product", "small", "itermrl" (the published setting), or a comparator: "rnet_style", "intercnn_style".'
+        ),
+    ] = "product",
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.", show_default=False)] = None,
     changes: ChangesOption = None,
     device: Annotated[str, typer.Option(help='"cpu", or "cuda": one GPU for each process of torchrun.')] = "cpu",

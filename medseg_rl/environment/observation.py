@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.hints.maps import HintMaps
-from medseg_rl.refiner import Percent
+from medseg_rl.refiner import MASK_THRESHOLD, Percent
 
 FloatMap = npt.NDArray[np.float32]
 
@@ -26,8 +26,8 @@ def build_observation(
 ) -> FloatMap:
     """(channels, x, y, z) float32 in the order of `channels`; all inputs (x, y, z).
 
-    "image" is the normalised image, "probability" the live state in 0.01..0.99, every other name a key of `hints`,
-    which holds hint maps and click relations.
+    "image" is the normalised image, "probability" the live state in 0.01..0.99, "mask" that state as 0 or 1, every
+    other name a key of `hints`, which holds hint maps and click relations.
     """
     observation = np.empty((len(channels), *image.shape), np.float32)
     for plane, name in zip(observation, channels, strict=True):
@@ -35,6 +35,8 @@ def build_observation(
             plane[:] = image
         elif name == "probability":
             np.multiply(percent, np.float32(0.01), out=plane)
+        elif name == "mask":
+            plane[:] = percent > MASK_THRESHOLD
         else:
             plane[:] = hints[name]
     return observation

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from medseg_rl.errors import InputFileError
-from medseg_rl.refiner import Refiner
+from medseg_rl.refiner import Percent, RefinementRequest, Refiner, never_cancelled, no_preview
 from medseg_rl.refiners.registry import CLASSICAL, classical_refiner, parse_options
 
 AUTOMATIC, BUNDLE = "automatic", "bundle"
@@ -40,11 +42,44 @@ class Method:
             return classical_refiner(self.kind, self.options)
         from medseg_rl.bundle import load_bundle  # loads torch with the weights
 
-        return load_bundle(options["model"]).refiner(options.get("device", "cpu"))
+        bundle = load_bundle(options["model"])
+        refiner = bundle.refiner(options.get("device", "cpu"))
+        return OnePass(refiner) if bundle.steps == 1 else refiner
 
     def refinement_steps(self, steps: int) -> int:
         """Refinement steps of an interaction, where a network takes `steps`: one pass or none without one."""
+        if self.kind == BUNDLE and _steps_of(dict(self.options)["model"]) == 1:
+            return 1
         return {BUNDLE: steps, AUTOMATIC: 0, "enforce_only": 0}.get(self.kind, 1)
+
+
+class OnePass:
+    """A refiner that decides once an interaction, however many steps it is asked for: as its bundle says it does."""
+
+    def __init__(self, refiner: Refiner) -> None:
+        self._refiner = refiner
+        self.name = refiner.name
+
+    def describe(self) -> dict[str, Any]:
+        """Its identity, that of the refiner."""
+        return {**self._refiner.describe(), "steps": 1}
+
+    def refine(
+        self,
+        request: RefinementRequest,
+        *,
+        cancel: Callable[[], bool] = never_cancelled,
+        preview: Callable[[Percent], None] = no_preview,
+    ) -> Percent:
+        """The state after one step."""
+        return self._refiner.refine(replace(request, steps=min(1, request.steps)), cancel=cancel, preview=preview)
+
+
+@lru_cache
+def _steps_of(model: str) -> int:
+    from medseg_rl.bundle import load_bundle
+
+    return load_bundle(model).steps
 
 
 def parse_method(text: str) -> Method:
