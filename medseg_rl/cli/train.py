@@ -39,9 +39,7 @@ def train(
     target: TargetOption = "whole",
     preset: Annotated[
         str,
-        typer.Option(
-            help='"product", "small", "itermrl" (the published setting), or a comparator: "rnet_style", "intercnn_style".'
-        ),
+        typer.Option(help='"product", "small", "itermrl" (published), "rnet_style", "intercnn_style" (comparators).'),
     ] = "product",
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.", show_default=False)] = None,
     changes: ChangesOption = None,
