@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QAction
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer
+from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QMenu, QMenuBar, QToolBar, QToolButton
 
 from medseg_rl_gui.action_set import ActionSet
 from medseg_rl_gui.actions import ACTIONS, BY_ID, MENUS, TOOLS
 from medseg_rl_gui.i18n import tr
+from medseg_rl_gui.letters import FONTS, fit_letters
 from medseg_rl_gui.recent import RecentEntry
 
 # A line stands before these, in their menus.
@@ -138,6 +139,22 @@ class ToolBar(QToolBar):
                 button.setAccessibleName(text)
                 if id_.startswith("tool."):
                     self._actions[id_].setIconText(f"{text} ({keys})" if keys else text)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        super().resizeEvent(event)
+        if event.oldSize().width() != event.size().width():
+            self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        super().changeEvent(event)
+        if event.type() in FONTS:
+            QTimer.singleShot(0, self, self._fit)  # once the buttons have taken their letters, too
+
+    def _fit(self) -> None:
+        """Smaller letters below the tools where all buttons would not be seen."""
+        tools = [self.button(f"tool.{tool}") for tool in TOOLS]
+        fit_letters(self.font(), tools, lambda: self.sizeHint().width() <= self.width())
 
 
 def context_menu(actions: ActionSet, parent: QMenuBar) -> QMenu:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer
 from PySide6.QtWidgets import QDockWidget, QFrame, QLabel, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from medseg_rl_gui.i18n import tr
+from medseg_rl_gui.letters import FONTS, fit_letters
 
 NARROWEST = 330  # of the right side
-FONTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ApplicationFontChange)
 WIDEST = 390  # that the right side may ask for: the views come first
 
 
@@ -102,11 +102,13 @@ class RightSide(SideDock):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         super().changeEvent(event)
         if event.type() in FONTS and hasattr(self, "tabs"):  # fonts are set while it is made, too
-            self._fit_titles()
+            QTimer.singleShot(0, self, self._fit_titles)  # once the tabs have taken their letters
 
     def _fit_titles(self) -> None:
-        """All titles of the tabs are seen, unless letters are so large that the views would lose their names."""
-        titles = self.tabs.tabBar().sizeHint().width() + 2 if self.tabs.count() else 0
+        """All titles of the tabs are seen, in smaller letters where the views would lose their names."""
+        bar = self.tabs.tabBar()
+        fit_letters(self.font(), [bar], lambda: bar.sizeHint().width() + 2 <= WIDEST)
+        titles = bar.sizeHint().width() + 2 if self.tabs.count() else 0
         self.setMinimumWidth(min(max(NARROWEST, titles), WIDEST))
 
     def open(self, name: str) -> None:

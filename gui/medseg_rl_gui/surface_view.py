@@ -9,99 +9,25 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QImage, QMouseEvent, QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtGui import QHideEvent, QImage, QShowEvent
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from medseg_rl.volume import Box
-from medseg_rl_gui.icons import put_icon
-from medseg_rl_gui.slice_geometry import LETTER_COMPONENT
 from medseg_rl_gui.surface_canvas import SurfaceCanvas
 from medseg_rl_gui.surface_meshes import SurfaceJob, Surfaces
 from medseg_rl_gui.surface_plan import SurfacePlan
 from medseg_rl_gui.surface_probe import Drawing
+from medseg_rl_gui.surface_title import SurfaceTitle
 from medseg_rl_gui.surface_trial import Trial, says
 from medseg_rl_gui.view_model import ViewModel
 from medseg_rl_gui.worker import Rank, Task, Worker, reason_of
 
 if TYPE_CHECKING:
-    from medseg_rl_gui.surface_scene import Side, SurfaceScene
+    from medseg_rl_gui.surface_scene import SurfaceScene
 
 AFTER_MS = 200  # of quiet, so that one stroke or one row of previews makes surfaces once
 GLASSY = 0.6  # opacity of a label as its open proposal would make it
-
-
-class SurfaceTitle(QFrame):
-    """Name, convention and buttons of the 3D pane. A double-click asks to maximise or restore."""
-
-    maximise_requested = Signal()
-    side_chosen = Signal(str)
-    reset_chosen = Signal()
-    picture_chosen = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("viewTitle")
-        self.setAutoFillBackground(True)
-        self.name, self.convention = QLabel(self.tr("3D")), QLabel()
-        font = self.name.font()
-        font.setBold(True)
-        self.name.setFont(font)
-        self.buttons: dict[str, QToolButton] = {}
-        row = QHBoxLayout(self)
-        row.setContentsMargins(6, 1, 6, 1)
-        row.setSpacing(2)
-        row.addWidget(self.name)
-        row.addSpacing(6)
-        row.addWidget(self.convention)
-        row.addStretch(1)
-        for button in self._made_buttons():
-            row.addWidget(button)
-        for label in (self.name, self.convention):
-            label.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
-
-    def _made_buttons(self) -> list[QToolButton]:
-        sides: dict[Side, tuple[str, str]] = {
-            "A": (self.tr("A"), self.tr("Seen from anterior")),
-            "P": (self.tr("P"), self.tr("Seen from posterior")),
-            "L": (self.tr("L"), self.tr("Seen from the patient's left")),
-            "R": (self.tr("R"), self.tr("Seen from the patient's right")),
-            "S": (self.tr("S"), self.tr("Seen from superior")),
-            "I": (self.tr("I"), self.tr("Seen from inferior")),
-        }
-        for side, (letter, tip) in sides.items():
-            button = self._button(side, tip)
-            button.setText(letter)
-            button.clicked.connect(partial(self.side_chosen.emit, side))
-        reset = self._button("reset", self.tr("Show all surfaces again"))
-        put_icon(reset, "refresh")
-        reset.clicked.connect(self.reset_chosen)
-        picture = self._button("picture", self.tr("Save this view as a picture…"))
-        put_icon(picture, "camera")
-        picture.clicked.connect(self.picture_chosen)
-        return list(self.buttons.values())
-
-    def _button(self, key: str, tip: str) -> QToolButton:
-        button = self.buttons[key] = QToolButton()
-        button.setAutoRaise(True)
-        button.setToolTip(tip)
-        button.setAccessibleName(tip)
-        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        button.setEnabled(False)
-        return button
-
-    def show_state(self, *, works: bool, right: float) -> None:
-        """Greys the buttons where nothing is to be seen. `right`: how far the picture's right is the patient's."""
-        for button in self.buttons.values():
-            button.setEnabled(works)
-        if not works or abs(right) < LETTER_COMPONENT:
-            self.convention.clear()
-        else:
-            self.convention.setText(self.tr("R on right") if right > 0 else self.tr("R on left"))
-
-    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        if event.button() == Qt.MouseButton.LeftButton:
-            self.maximise_requested.emit()
 
 
 class SurfaceView(QFrame):

@@ -437,6 +437,55 @@ def test_a_message_goes_away_and_a_lasting_one_stays(window: MainWindow, wait_un
     assert not window.status._forget.isActive()
 
 
+def test_a_long_message_has_the_room_of_what_is_under_the_pointer_until_it_goes(window: MainWindow) -> None:
+    status = window.status
+    status.show_probe(Probe((23.4, -11.0, 45.0), (210, 144, 122), -37.0, "HU", "Lesion"))
+    status.say("Saved")
+    assert status.position.isVisible()
+    status.say("Not here: " + "the label is locked; make it the active label or click outside it. " * 2, lasting=True)
+    QCoreApplication.processEvents()
+    assert not status.label.isVisible()
+    assert status.notice.isVisible()
+    assert status.notice.text() == "RESEARCH USE"
+    status._forgotten()
+    assert status.position.isVisible()
+    assert status.label.isVisible()
+
+
+@pytest.mark.parametrize("points", [0, 14])
+def test_tools_tabs_and_titles_are_whole_in_large_letters(window: MainWindow, points: int, wait_until: Any) -> None:
+    _furnish(window)
+    window.status.progress.end()
+    window.show_preferences(window.store.current.changing("view", font_points=points))
+    wait_until(lambda: window.toolbar.sizeHint().width() <= window.toolbar.width())
+    wait_until(lambda: not window.toolbar.findChild(QWidget, "qt_toolbar_ext_button").isVisible())
+    tabs = window.right.tabs.tabBar()
+    wait_until(lambda: tabs.sizeHint().width() <= window.right.width())
+    assert not any(arrow.isVisible() for arrow in tabs.findChildren(QAbstractButton))
+    widths = {pane.width() for pane in (*window.views.views.values(), window.views.surface)}
+    assert max(widths) - min(widths) <= 1
+    window.views.toggle_maximised("coronal")
+    QCoreApplication.processEvents()
+    position = window.views.views["coronal"].title.position
+    assert position.isVisible()
+    assert position.width() >= position.fontMetrics().horizontalAdvance(position.text())
+    window.show_preferences(Preferences())
+
+
+def test_icons_take_the_colours_of_another_theme(window: MainWindow) -> None:
+    def brightest(id_: str) -> int:
+        image = window.acts[id_].icon().pixmap(32, 32).toImage()
+        colours = (image.pixelColor(x, y) for x in range(image.width()) for y in range(image.height()))
+        return max((colour.lightness() for colour in colours if colour.alpha() == 255), default=0)
+
+    shown = [action.id for action in ACTIONS if action.icon]
+    assert all(brightest(id_) > 150 for id_ in shown)
+    window.show_preferences(window.store.current.changing("view", theme="light"))
+    assert all(brightest(id_) < 100 for id_ in shown)
+    window.show_preferences(Preferences())
+    assert all(brightest(id_) > 150 for id_ in shown)
+
+
 def test_the_sides_are_there_with_a_case_alone_and_the_verdict_is_told_in_words(window: MainWindow) -> None:
     assert window.left.isVisible()
     assert not window.right.isVisible()  # nothing stands in it

@@ -449,3 +449,14 @@ def test_auto_accept_writes_at_once_where_it_is_preferred(engine: Engine) -> Non
     engine.clicked()
     assert engine.session.proposal is None
     assert np.array_equal(engine.session.label_map > 0, BALL)
+
+
+def test_the_time_of_a_step_is_shown_once_the_model_was_loaded_before(engine: Engine) -> None:
+    device = engine.window.status.device
+    assert not engine.session.refiner_is_loaded
+    engine.click()
+    engine.idle()
+    assert "s/step" not in device.text(), "this one was of loading, too"
+    engine.click((6, 6, 5))
+    engine.idle()
+    assert "s/step" in device.text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QObject, QPoint, QPointF, Qt
-from PySide6.QtGui import QPaintEvent, QPointingDevice, QTabletEvent, QWheelEvent
+from PySide6.QtGui import QFont, QImage, QPainter, QPaintEvent, QPointingDevice, QTabletEvent, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
@@ -18,8 +18,9 @@ from medseg_rl.labels import Label, LabelMap
 from medseg_rl.refiners.paint_ball import PaintBall
 from medseg_rl.session import SegmentationSession
 from medseg_rl.volume import Box, Volume
-from medseg_rl_gui import slice_pictures
+from medseg_rl_gui import slice_marks, slice_pictures
 from medseg_rl_gui.slice_geometry import PLANES, Plane
+from medseg_rl_gui.slice_marks import crosshair_strips
 from medseg_rl_gui.slice_view import SliceView
 from medseg_rl_gui.view_model import (
     Ball,
@@ -349,6 +350,60 @@ def test_a_moving_brush_paints_only_where_it_was_and_is(view: Callable[..., Slic
     QTest.mouseMove(seen.canvas, QPoint(130, 124))
     QApplication.processEvents()
     assert 0 < sum(repaints.areas) < 0.15 * seen.canvas.width() * seen.canvas.height()
+
+
+def test_a_moving_crosshair_paints_its_strips_and_leaves_the_pictures_alone(view: Callable[..., SliceView]) -> None:
+    upright = Volume(np.zeros(SHAPE, np.int16), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    shown = ViewModel(image=upright).in_middle().changing(crosshair=(-10.0, -12.0, 8.0))
+    seen = view("axial", shown)
+    QApplication.processEvents()
+    repaints = Repaints(seen.canvas)
+    seen.show_model(shown.changing(crosshair=(-14.0, -9.0, 8.0)))
+    QApplication.processEvents()
+    width, height = seen.canvas.width(), seen.canvas.height()
+    assert 0 < sum(repaints.areas) <= 2 * 7 * (width + height)
+    after = pixels(drawn(seen.canvas))
+    seen.canvas.update()
+    assert np.array_equal(after, pixels(drawn(seen.canvas))), "nothing of the old lines is left"
+
+
+def test_the_lines_of_a_crosshair_lie_inside_their_strips(view: Callable[..., SliceView]) -> None:
+    upright = Volume(np.zeros(SHAPE, np.int16), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    seen = view("axial", ViewModel(image=upright).in_middle().changing(crosshair=None))
+    seen.canvas.clearFocus()
+    canvas, world = seen.canvas, (-10.0, -12.0, 8.0)
+    without = pixels(drawn(canvas))
+    seen.show_model(seen.model.changing(crosshair=world))
+    changed = np.argwhere((pixels(drawn(canvas)) != without).any(axis=2))
+    strips = crosshair_strips(canvas.geometry_shown, canvas.placement, world, (canvas.width(), canvas.height()))
+    assert strips is not None
+    assert len(changed) > canvas.height() / 2
+    assert all(any(strip.contains(int(x), int(y)) for strip in strips) for y, x in changed)
+
+
+def test_a_crosshair_on_a_sheared_grid_has_no_strips(view: Callable[..., SliceView]) -> None:
+    seen = view("axial")
+    canvas = seen.canvas
+    size = (float(canvas.width()), float(canvas.height()))
+    assert crosshair_strips(canvas.geometry_shown, canvas.placement, (0.0, 0.0, 0.0), size) is None
+
+
+def test_a_text_is_drawn_once_for_each_size_of_letters_and_of_pixels(qapp: object) -> None:
+    slice_marks._text.cache_clear()
+    font = QFont()
+    for ratio in (1.0, 2.0):
+        image = QImage(80, 40, QImage.Format.Format_RGB32)
+        image.setDevicePixelRatio(ratio)
+        for x in (5, 20):
+            image.fill(Qt.GlobalColor.white)
+            painter = QPainter(image)
+            slice_marks.written(painter, x, 18, "LA", font)
+            painter.end()
+            drawn_ = pixels(image)
+            assert drawn_.min() < 100, "a shade round it"
+            assert drawn_.max() == 255
+    assert slice_marks._text.cache_info().misses == 2
+    assert slice_marks._text.cache_info().hits == 2
 
 
 def test_labels_are_never_interpolated_and_the_image_is(view: Callable[..., SliceView]) -> None:

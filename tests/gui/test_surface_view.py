@@ -24,6 +24,7 @@ from medseg_rl.surface import Surface, iso_surface
 from medseg_rl.volume import Box, Volume
 from medseg_rl_gui.surface_plan import SurfacePlan
 from medseg_rl_gui.surface_probe import EGL, GLX, Drawing, probed, understood, ways
+from medseg_rl_gui.surface_title import SurfaceTitle
 from medseg_rl_gui.surface_trial import Trial
 from medseg_rl_gui.surface_view import SurfaceView, make_on
 from medseg_rl_gui.view_model import Overlay, ProposalView, ViewModel
@@ -554,6 +555,17 @@ def test_the_picture_has_the_pixels_of_the_screen(view: SurfaceView, tmp_path: P
 
 
 @pytest.mark.gl
+def test_a_narrow_title_keeps_its_name_and_convention_whole(show: Any) -> None:
+    title = show(SurfaceTitle(), (600, 30))
+    title.show_state(works=True, right=1.0)
+    assert all(button.isVisible() for button in title.buttons.values())
+    title.resize(title.minimumSizeHint().width() + 60, 30)
+    assert title.buttons["reset"].isVisible()
+    assert not title.buttons["I"].isVisible()
+    for label in (title.name, title.convention):
+        assert label.width() >= label.sizeHint().width()
+
+
 def test_every_button_is_named_and_reached_by_tab(view: SurfaceView) -> None:
     for button in view.title.buttons.values():
         assert button.accessibleName()

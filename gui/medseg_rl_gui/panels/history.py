@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from medseg_rl_gui.controller import Controller
 
 MEGABYTE = 2**20
-PICTURE = 36  # room for the sign of the present state
+PICTURE = 28  # the sign of the present state
+MARGIN = 8
 NOWHERE = QModelIndex()
 
 
@@ -96,7 +97,7 @@ class HistoryPanel(QWidget):
         self.list.setWordWrap(True)
         self.list.setHeaderHidden(True)
         self.list.setRootIsDecorated(False)
-        self.list.setItemDelegate(WrappedRows(self.list, lambda _: self.list.viewport().width() - PICTURE))
+        self.list.setItemDelegate(WrappedRows(self.list, self._room))
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setMinimumHeight(200)
         self.list.clicked.connect(self._go_to)
@@ -118,6 +119,11 @@ class HistoryPanel(QWidget):
         column.addWidget(self.dropped)
         column.addWidget(self.list, 1)
         column.addWidget(self.memory)
+
+    def _room(self, index: QModelIndex | QPersistentModelIndex) -> int:
+        """For the words of a row."""
+        has_sign = index.data(Qt.ItemDataRole.DecorationRole) is not None
+        return self.list.viewport().width() - MARGIN - (PICTURE if has_sign else 0)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         super().showEvent(event)

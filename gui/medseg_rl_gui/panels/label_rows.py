@@ -223,6 +223,8 @@ class LabelTable(QTableView):
         self.horizontalHeader().setHighlightSections(False)
         self.horizontalHeader().setSectionsClickable(False)
         self.selectionModel().currentRowChanged.connect(self._led)
+        rows.dataChanged.connect(self._measure)
+        rows.modelReset.connect(self._measure)
         self._measure()
 
     def _measure(self) -> None:
@@ -235,7 +237,7 @@ class LabelTable(QTableView):
         heading = self.horizontalHeader().fontMetrics()
         widths = {
             VALUE: max(letters.horizontalAdvance("000"), heading.horizontalAdvance(tr("Value"))) + 10,
-            VOLUME: letters.horizontalAdvance("0,000.0") + 8,
+            VOLUME: max(map(letters.horizontalAdvance, ("0.00", *map(volume_text, self._rows.rows)))) + 10,
         }
         for column in (EYE, COLOUR, VALUE, VOLUME, LOCK):
             self.setColumnWidth(column, widths.get(column, SWATCH + 8))
