@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cc3d
 import numpy as np
 import numpy.typing as npt
 
@@ -186,8 +187,19 @@ def _region(canvas: Canvas, frame: _Frame, rng: np.random.Generator) -> _Target 
     if not solid:
         return None
     chosen = rng.permutation(solid)[: 2 if rng.random() < 0.2 else 1]
-    field = near_surface(np.isin(canvas.labels, chosen), frame.space)
+    meant = np.isin(canvas.labels, chosen)
+    if len(chosen) == 1 and rng.random() < 0.85:
+        meant = _piece(meant, rng)
+    field = near_surface(meant, frame.space)
     return _Target(field, int(chosen[0]), [REGION] + ["union"] * (len(chosen) - 1))
+
+
+def _piece(mask: Mask, rng: np.random.Generator) -> Mask:
+    """One connected piece, in proportion to its size: scattered things are seldom meant together."""
+    pieces = cc3d.connected_components(mask, connectivity=6)
+    voxels = np.flatnonzero(mask)
+    piece: Mask = pieces == pieces.ravel()[voxels[int(rng.integers(len(voxels)))]]
+    return piece
 
 
 def _structure(

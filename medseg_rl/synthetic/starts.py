@@ -73,7 +73,7 @@ def plausible_start(reference: Mask, image: FloatMap, spacing: Spacing, rng: np.
     kinds, shares = list(ERRORS), np.array(list(ERRORS.values()), np.float64)
     for _ in range(TRIES):
         mask = reference
-        count = int(rng.choice((1, 2, 3), p=(0.35, 0.4, 0.25)))
+        count = int(rng.choice((1, 2, 3), p=(0.45, 0.38, 0.17)))
         for kind in rng.choice(len(kinds), size=count, replace=False, p=shares / shares.sum()):
             changed = kinds[int(kind)](mask, thing, rng)
             mask = changed if changed.any() else mask

@@ -26,7 +26,7 @@ def drawn(count, config=SMALL):
 
 @pytest.fixture(scope="module")
 def cases():
-    return drawn(60)
+    return drawn(40)
 
 
 def grid(shape, spacing):
@@ -62,7 +62,7 @@ def test_targets_are_neither_specks_nor_everything(cases):
 
 
 def test_every_kind_modality_and_speciality_occurs():
-    words = Counter(word for case in drawn(300, SyntheticConfig(voxels=(20, 24))) for word in case.name.split())
+    words = Counter(word for case in drawn(180, SyntheticConfig(voxels=(16, 20))) for word in case.name.split())
     assert {"CT", "MR", "PET", "part", "union", "twin", REGION, *STRUCTURES} <= set(words)
 
 
