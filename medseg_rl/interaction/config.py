@@ -36,7 +36,7 @@ class InteractionConfig:
     sign_guard: bool = False
     roi_cap_voxels: int = 96**3
     two_scale: bool = True
-    max_growths: int = 2
+    max_growths: int = 4
     empty_start_side_mm: float | None = None
     command: int = NO_COMMAND
 

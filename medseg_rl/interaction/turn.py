@@ -25,7 +25,7 @@ from medseg_rl.interaction.region import (
 from medseg_rl.interaction.rules import RegionState, respected, with_rules
 from medseg_rl.interaction.steps import StepRunner
 from medseg_rl.interaction.strokes import Stroke, Strokes
-from medseg_rl.interaction.view import View, click_view
+from medseg_rl.interaction.view import View, click_view, scouted_view
 from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled, view_side
 from medseg_rl.volume import Box, Index, Spacing
 
@@ -123,7 +123,7 @@ def take_turn(
     clock = _Clock()
     radius = guard_radius(config, turn.mask_box, turn.n_new)
     side = view_side(refiner) if turn.n_new else None
-    view = None if side is None else _first_view(turn, config, side)
+    view = None if side is None else _view(turn, refiner, config, side, cancel, progress)
     box = _first_region(turn, config, radius) if view is None else view.box
     growths = 0
     while True:
@@ -137,11 +137,9 @@ def take_turn(
         clock.lap("refine")
         after = with_rules(_painted(work, strokes), wanted, config, turn.spacing)
         changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
-        if not reaches_border(changed, box, turn.shape):
+        if view is not None or not reaches_border(changed, box, turn.shape):
             break
-        if view is not None:
-            view = _farther(turn, view, config, growths)
-        larger = _larger(turn, box, radius, config, growths) if view is None else view.box
+        larger = _larger(turn, box, radius, config, growths)
         if larger == box:
             break
         box, growths = larger, growths + 1
@@ -224,17 +222,26 @@ def _larger(turn: TurnInput, box: Box, radius: float | None, config: Interaction
     return larger
 
 
-def _first_view(turn: TurnInput, config: InteractionConfig, side: int) -> View:
+def _view(
+    turn: TurnInput,
+    refiner: Refiner,
+    config: InteractionConfig,
+    side: int,
+    cancel: Callable[[], bool],
+    progress: Progress | None,
+) -> View:
     within = turn.reach(config)
     mask = filled(turn.percent[within.slices], turn.background) > MASK_THRESHOLD
-    return click_view(mask if mask.any() else None, within, turn.clicks, turn.n_new, turn.spacing, side)
+    if mask.any():
+        return click_view(mask, within, turn.clicks, turn.n_new, turn.spacing, side)
 
+    def seen(view: View) -> int:
+        work = _read(turn, view.box, None)
+        wanted, _ = _refine(turn, work, refiner, config, cancel, progress, None, view)
+        return int(np.count_nonzero(with_rules(work, wanted, config, turn.spacing) > MASK_THRESHOLD))
 
-def _farther(turn: TurnInput, view: View, config: InteractionConfig, growths: int) -> View:
-    """The next view of an object of which there was no mask, or the same one."""
-    if turn.mask_box is not None or growths >= config.max_growths:
-        return view
-    return view.farther(turn.reach(config), turn.shape)
+    close = click_view(None, within, turn.clicks, turn.n_new, turn.spacing, side)
+    return scouted_view(close, within, turn.shape, seen)
 
 
 def _refine(

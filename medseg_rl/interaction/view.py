@@ -2,14 +2,14 @@
 
 A click lies in the middle of an error. The larger its distance to the surface of the mask, the larger the error may be,
 and the farther off the view: at most `DEPTH_VOXELS` of its voxels lie between the click and that surface. So a large
-organ costs no more than a small lesion. Where there is no mask yet the view begins close and is moved away as long as
-the object reaches its border (`turn`).
+organ costs no more than a small lesion. Where there is no mask yet nothing says how large the object is: the view
+begins close and is moved away as long as more of it comes to light.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from medseg_rl.volume import Box, Index, Spacing
 Mask = npt.NDArray[np.bool_]
 
 DEPTH_VOXELS = 3.0
+MORE = 1.15  # by this factor the object must grow with the view, to be looked at from still farther off
 AS_THEY_ARE = 1.05  # a view whose voxels are hardly larger than those of the file shows these
 
 
@@ -63,6 +64,23 @@ def click_view(
         view = near if view is None else View(view.box.union(box), max(view.magnification, near.magnification))
     assert view is not None
     return view
+
+
+def scouted_view(view: View, within: Box, shape: Index, seen: Callable[[View], int]) -> View:
+    """The view that shows an object of which there is no mask, `view` or one from farther off.
+
+    `seen`: how many voxels of the file the object seems to have in a view. An object that a view shows whole seems no
+    larger from farther off; one that fills it seems larger by all that has come into view.
+    """
+    size = seen(view)
+    while True:
+        farther = view.farther(within, shape)
+        if farther.box == view.box:
+            return view
+        larger = seen(farther)
+        if larger <= MORE * size:
+            return view
+        view, size = farther, larger
 
 
 def _depth_mm(mask: Mask, within: Box, click: Click, clicks: Sequence[Click], spacing: Spacing) -> float:

@@ -371,7 +371,7 @@ def test_the_region_grows_at_most_twice_and_starts_from_the_state_before_the_tur
     shape = (120, 120, 120)
     turn = given_turn(Click((60, 60, 60), OBJECT), percent=np.zeros(shape, np.uint8))
     fake = Fake(flood)
-    report = take_turn(turn, fake, InteractionConfig()).report
+    report = take_turn(turn, fake, InteractionConfig(max_growths=2)).report
     assert report.growths == 2
     widths = [request.percent.shape[0] for request in fake.requests]
     assert widths == [33, 51, 77]

@@ -9,7 +9,7 @@ import pytest
 
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.interaction import InteractionConfig, TurnInput, take_turn
-from medseg_rl.interaction.view import DEPTH_VOXELS, click_view
+from medseg_rl.interaction.view import DEPTH_VOXELS, View, click_view, scouted_view
 from medseg_rl.volume import Box
 
 SIDE = 20
@@ -95,19 +95,23 @@ def test_a_voxel_that_a_click_alone_holds_is_no_surface():
     assert math.prod(with_it[0].spacing) ** (1 / 3) > 4
 
 
-def test_an_object_that_reaches_the_border_of_its_first_view_is_looked_at_from_farther_off():
+def test_an_object_of_which_there_is_no_mask_is_looked_at_from_ever_farther_off_as_long_as_more_of_it_is_seen():
     requests, result = shown(np.zeros(SHAPE, bool), object_click(CENTRE), radius=30.0)
     widths = [request.percent.shape[0] * request.spacing[0] for request in requests]
-    assert widths == sorted(widths)
-    assert widths[-1] > 2 * widths[0]
-    assert result.report.growths == len(requests) - 1 > 0
+    assert widths[:-1] == sorted(widths[:-1])
+    assert widths[-1] == pytest.approx(SHAPE[0], rel=0.1)  # this one fills every view
     assert all(request.percent.size <= 1.2 * (SIDE + 1) ** 3 for request in requests)
+    assert result.report.added_voxels > 0.9 * math.prod(SHAPE)
 
 
-def test_an_object_that_the_first_view_holds_is_looked_at_once():
-    requests, result = shown(np.zeros(SHAPE, bool), object_click(CENTRE), radius=3.0)
-    assert len(requests) == 1
-    assert result.report.added_voxels == np.count_nonzero(ball(CENTRE, 3, SHAPE))
+def test_an_object_that_the_first_view_shows_whole_is_taken_from_there():
+    seen = [100, 110, 5000]
+    views: list[View] = []
+    whole = Box.whole(SHAPE)
+    close = View(Box((50, 45, 40), (71, 66, 61)))
+    chosen = scouted_view(close, whole, SHAPE, lambda view: (views.append(view), seen[len(views) - 1])[1])
+    assert chosen == close
+    assert len(views) == 2
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
