@@ -5,7 +5,7 @@ Knows nothing of undo or files: a change is a new `LabelMap`, an array of labels
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -68,6 +68,21 @@ def value_counts(label_array: npt.NDArray[Any]) -> dict[int, int]:
         part = flat[start : start + (1 << 20)].astype(np.intp) - lowest
         counts += np.bincount(part, minlength=counts.size)
     return {int(place) + lowest: int(counts[place]) for place in np.flatnonzero(counts)}
+
+
+def translation_table(kind: np.dtype[Any], numbers: Mapping[int, int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """What every value of an integer type of up to 16 bits becomes: `table[label_array]`; background without an entry.
+
+    Negative values stand at its end, where NumPy looks for them. An entry that the type cannot hold is left out.
+    """
+    if kind.itemsize > 2 or kind.kind not in "iu":
+        raise ValueError(f"a table of all values of {kind} would be too long")
+    ends = np.iinfo(kind)
+    table = np.full(1 << 8 * kind.itemsize, BACKGROUND, dtype)
+    for value, number in numbers.items():
+        if ends.min <= value <= ends.max:
+            table[value] = number
+    return table
 
 
 def values_in(label_array: npt.NDArray[Any]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.errors import GeometryError
-from medseg_rl.labels import BACKGROUND, Label, LabelMap, label_dtype, value_counts
+from medseg_rl.labels import BACKGROUND, Label, LabelMap, label_dtype, translation_table, value_counts
 from medseg_rl.volume import Box, Index, Spacing, Volume, corner_distance
 
 SAME_GRID = 0.1  # of the smallest spacing, between corner voxel centres: rounding in the file
@@ -145,9 +145,13 @@ class Segmentation:
         return places
 
     def only(self, values: Sequence[int]) -> Segmentation:
-        """The labels of those values alone, in the order of the table."""
-        masks = [(label, self.mask_of(label.value)) for label in self.labels.labels if label.value in values]
-        return Segmentation.of_masks(masks, self.grid)
+        """The labels of those values alone, in the order of the table; all else is background."""
+        labels = [label for label in self.labels.labels if label.value in values]
+        if len({label.layer for label in labels}) != 1:  # what lay over another label may now fit into one layer
+            return Segmentation.of_masks([(label, self.mask_of(label.value)) for label in labels], self.grid)
+        array = _kept(self.layers[labels[0].layer].array, [label.value for label in labels])
+        layer = Volume(array, self.grid.affine, self.grid.modality, dict(self.grid.source))
+        return Segmentation((layer,), LabelMap(tuple(replace(label, layer=0) for label in labels)))
 
     def with_labels(self, labels: LabelMap) -> Segmentation:
         """The same voxels under another table."""
@@ -159,6 +163,15 @@ def is_same_grid(one: Volume, other: Volume) -> bool:
     if one.shape != other.shape:
         return False
     return corner_distance(one.affine, other.affine, one.shape) <= SAME_GRID * min(other.spacing)
+
+
+def _kept(array: npt.NDArray[Any], values: Sequence[int]) -> npt.NDArray[Any]:
+    """The same labels where they have one of those values, else background."""
+    dtype = label_dtype(values)
+    if array.dtype.itemsize > 2:
+        return np.where(np.isin(array, values), array, BACKGROUND).astype(dtype)
+    kept: npt.NDArray[Any] = translation_table(array.dtype, {value: value for value in values}, dtype)[array]
+    return kept
 
 
 def _inside(mask: Volume | npt.NDArray[Any], like: Volume) -> npt.NDArray[np.bool_]:

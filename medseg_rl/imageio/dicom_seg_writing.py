@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,7 @@ from medseg_rl import __version__
 from medseg_rl.errors import GeometryError, OutputError
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.imageio.dicom_colours import cielab_of
+from medseg_rl.imageio.dicom_encoding import encode_frames
 from medseg_rl.imageio.dicom_objects import LONGEST_TEXT, short_name
 from medseg_rl.imageio.dicom_seg import TRACKING
 from medseg_rl.imageio.dicom_sources import (
@@ -42,7 +43,7 @@ from medseg_rl.imageio.dicom_sources import (
 from medseg_rl.imageio.dicom_terms import TERMS, TISSUE, Terms
 from medseg_rl.imageio.limits import MAX_VOXELS
 from medseg_rl.imageio.masks import geometry_line
-from medseg_rl.labels import BACKGROUND, Label, label_dtype
+from medseg_rl.labels import BACKGROUND, Label, label_dtype, translation_table
 from medseg_rl.segmentation import Segmentation, is_same_grid
 from medseg_rl.volume import Volume
 
@@ -93,6 +94,7 @@ def write(
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     for name, value in identity(source, deidentified=deidentified):
         setattr(dataset, name, value)
+    encode_frames(dataset)
     with atomic_path(path) as temporary:
         dataset.save_as(temporary, enforce_file_format=True)
     return said
@@ -228,15 +230,29 @@ def _label_map(
     dtype = np.uint8 if max(numbers.values()) <= 255 else np.uint16
     pixels = np.zeros((len(kept), *segmentation.shape[1::-1]), dtype)
     for layer in {label.layer for label in segmentation.labels.labels}:
+        array = segmentation.layers[layer].array
         own = [label.value for label in segmentation.labels.in_layer(layer)]
-        known = np.array([BACKGROUND, *own], label_dtype(own))
-        order = np.argsort(known)
-        stored = np.array([0, *(numbers[value] for value in own)], dtype)[order]
+        translated = _translation({value: numbers[value] for value in own}, array.dtype, dtype)
         for n, k in enumerate(kept.tolist()):
-            plane = segmentation.layers[layer].array[:, :, k].T
-            place = np.searchsorted(known[order], plane).clip(max=len(known) - 1)
-            pixels[n] |= np.where(known[order][place] == plane, stored[place], 0).astype(dtype)
+            pixels[n] |= translated(array[:, :, k].copy(order="K").T)
     return pixels
+
+
+def _translation(
+    numbers: Mapping[int, int], values: np.dtype[Any], dtype: type[np.unsignedinteger[Any]]
+) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    """From label values to segment numbers, 0 for all others."""
+    if values.itemsize <= 2:
+        table = translation_table(values, numbers, dtype)
+        return lambda plane: table[plane]
+    known = np.array(sorted({BACKGROUND, *numbers}), label_dtype(numbers))
+    stored = np.array([numbers.get(int(value), 0) for value in known], dtype)
+
+    def looked_up(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        place = np.searchsorted(known, plane).clip(max=len(known) - 1)
+        return np.where(known[place] == plane, stored[place], 0).astype(dtype)
+
+    return looked_up
 
 
 def _stack(path: Path, segmentation: Segmentation, kept: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:

@@ -104,3 +104,23 @@ def test_the_values_of_an_array_are_found_in_any_type_that_holds_them(values):
 
 def test_the_smallest_type_holds_all_values():
     assert [label_dtype([v]) for v in (255, 256, 40000, -1, 2**40)] == ["u1", "i2", "u2", "i2", "i8"]
+
+
+@given(st.sampled_from([np.uint8, np.int16, np.uint16, np.int32]), st.sets(st.integers(1, 100)), st.booleans())
+def test_the_labels_that_are_chosen_are_all_that_stays(kind, chosen, negative):
+    rng = np.random.default_rng(len(chosen))
+    array = rng.integers(0, 12, LIKE.shape).astype(kind)
+    if negative and np.dtype(kind).kind == "i":
+        array[array == 5] = -5
+    whole = Segmentation.of_label_map(LIKE.with_array(array))
+    values = [v for v in whole.labels.values if abs(v) in chosen]
+    found = whole.only(values)
+    assert found.labels.values == tuple(values)
+    assert all(np.array_equal(found.mask_of(v), array == v) for v in values)
+    assert np.array_equal(found.flattened().array != 0, np.isin(array, values))
+
+
+def test_a_label_beyond_the_numbers_of_its_array_is_empty():
+    volume = LIKE.with_array(np.ones(LIKE.shape, np.uint8))
+    whole = Segmentation((volume,), LabelMap((label(1), label(300))))
+    assert whole.only([300]).voxels == {300: 0}
