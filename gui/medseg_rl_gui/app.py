@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from medseg_rl import __version__
 from medseg_rl.user_data import HOME_VARIABLE
+from medseg_rl_gui.loading import without_collecting
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
@@ -118,6 +119,11 @@ def _run(paths: Sequence[Path]) -> int:
 
 def build_window(application: QApplication, dialogs: Dialogs) -> MainWindow:
     """The window with preferences, theme, controller and panels; not shown yet."""
+    with without_collecting():
+        return _built(application, dialogs)
+
+
+def _built(application: QApplication, dialogs: Dialogs) -> MainWindow:
     from medseg_rl_gui.controller import Controller
     from medseg_rl_gui.main_window import MainWindow
     from medseg_rl_gui.panels import build_panels

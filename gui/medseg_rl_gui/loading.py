@@ -21,11 +21,18 @@ MANY_MODULES = 100
 
 @contextlib.contextmanager
 def unobtrusively() -> Iterator[None]:
+    """While the heaviest packages are imported on the worker."""
+    with without_collecting():
+        _load_ahead(*LARGEST)
+        yield
+
+
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
     """While packages are imported: the collector rests, and then leaves alone what they have made for good."""
     collects, before = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
-        _load_ahead(*LARGEST)
         yield
     finally:
         if len(sys.modules) - before > MANY_MODULES:

@@ -9,6 +9,7 @@ session: what a task found is handed to `done` on the main thread, where its ver
 from __future__ import annotations
 
 import heapq
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from medseg_rl.errors import Cancelled, MedSegError
 from medseg_rl_gui.i18n import tr
 
 WAIT_SECONDS = 5.0  # for work that was asked to stop, when the window closes
+TURN_SECONDS = 0.001  # for which the worker may keep the interpreter while the window waits for it
 
 
 class Rank(IntEnum):
@@ -93,6 +95,7 @@ class Worker(QObject):
         self._running: Task | None = None
         self._is_closing = False
         self._arrived.connect(self._take, Qt.ConnectionType.QueuedConnection)
+        sys.setswitchinterval(min(sys.getswitchinterval(), TURN_SECONDS))
         self._thread = threading.Thread(target=self._work, name="medseg-rl worker", daemon=True)
         self._thread.start()
 
