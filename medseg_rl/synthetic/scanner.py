@@ -137,7 +137,7 @@ def scanned(
     modality: str, latent: FloatMap, look: Look, space: Space, axis: int, factor: int, rng: np.random.Generator
 ) -> FloatMap:
     """Point spread, thick slices, shading, artefacts, noise, reconstruction; values in the scanner's units."""
-    low, high = (0.7, 1.4) if modality == "PET" else (0.35, 0.75) if rng.random() < 0.75 else (0.75, 1.3)
+    low, high = (0.6, 1.2) if modality == "PET" else (0.3, 0.65) if rng.random() < 0.75 else (0.65, 1.2)
     widths = [rng.uniform(low, high)] * 3
     widths[axis] *= rng.uniform(0.6, 1.2)
     image = sliced(ndimage.gaussian_filter(latent, widths, mode="nearest", truncate=2.5), axis, factor)

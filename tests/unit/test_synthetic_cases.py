@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medseg_rl.synthetic import SyntheticConfig, ellipsoid, plausible_start, synthetic_case
-from medseg_rl.synthetic.cases import REGION
+from medseg_rl.synthetic.config import REGION
 from medseg_rl.synthetic.fields import cell_fields, distance_field, solid_field, tube_field
 from medseg_rl.synthetic.scanner import sliced
 from medseg_rl.synthetic.shapes import positions_mm, signed_distance
