@@ -18,6 +18,7 @@ from PySide6.QtGui import (
     QCloseEvent,
     QDragEnterEvent,
     QDropEvent,
+    QGuiApplication,
     QKeyEvent,
 )
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
@@ -123,6 +124,7 @@ class MainWindow(QMainWindow):
         self.welcome.chosen.connect(lambda path: self.open_paths([path]))
         self.views.menu_requested.connect(lambda _, place: self._pop_menu(place))
         self.status.progress.cancelled.connect(lambda: self.acts.trigger("model.cancel"))
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._follow_system)
         self.acts.connect_all(self.window_actions.handlers())
         self.acts.connect_all({"view.context_menu": self.show_context_menu})
 
@@ -174,6 +176,9 @@ class MainWindow(QMainWindow):
             self.views.arrange(Arrangement(preferences.view.layout))
         self.welcome.show_recent(recent.entries(self.store))
         self.preferences_changed.emit(preferences)
+
+    def _follow_system(self) -> None:
+        self.window_actions.follow_system()
 
     def show_context_menu(self) -> None:
         """At the pointer in the active view, else in its middle."""

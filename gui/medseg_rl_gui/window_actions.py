@@ -16,7 +16,7 @@ from medseg_rl_gui.icons import redress
 from medseg_rl_gui.preferences import Preferences
 from medseg_rl_gui.preferences_dialog import PreferencesDialog
 from medseg_rl_gui.shortcuts import ShortcutEditor, ShortcutSheet
-from medseg_rl_gui.theme import apply_theme
+from medseg_rl_gui.theme import apply_theme, chosen_theme, current_theme
 
 if TYPE_CHECKING:
     from medseg_rl_gui.main_window import MainWindow
@@ -94,6 +94,11 @@ class WindowActions:
         redress(window)
         window.banners.dress()
         window.case_panel.dress()
+
+    def follow_system(self) -> None:
+        """The system went dark or light: so does the window, where the preferences leave it to the system."""
+        if chosen_theme(self._window.store.current.view.theme) != current_theme():
+            self.take_theme()
 
     def keep_geometry(self) -> None:
         """Size and place of the window, for the next start."""

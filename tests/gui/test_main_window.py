@@ -14,6 +14,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit, QListWidget, QMenu, QWidget
 
 from medseg_rl.volume import Volume
+from medseg_rl_gui import window_actions
 from medseg_rl_gui.actions import ACTIONS, BY_ID, PRESETS, REASONS, Preset
 from medseg_rl_gui.app import tell_problems
 from medseg_rl_gui.dialogs import Answer, ScriptedDialogs
@@ -470,6 +471,24 @@ def test_tools_tabs_and_titles_are_whole_in_large_letters(window: MainWindow, po
     assert position.isVisible()
     assert position.width() >= position.fontMetrics().horizontalAdvance(position.text())
     window.show_preferences(Preferences())
+
+
+def test_the_theme_follows_the_system_where_it_is_left_to_it(
+    window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "light"
+    monkeypatch.setattr(window_actions, "chosen_theme", lambda preference: said if preference == "system" else "dark")
+    taken: list[bool] = []
+    monkeypatch.setattr(window.window_actions, "take_theme", lambda: taken.append(True))
+    window.store.put(window.store.current.changing("view", theme="dark"))
+    QApplication.styleHints().colorSchemeChanged.emit(Qt.ColorScheme.Light)
+    assert taken == []
+    window.store.put(window.store.current.changing("view", theme="system"))
+    QApplication.styleHints().colorSchemeChanged.emit(Qt.ColorScheme.Light)
+    assert taken == [True]
+    said = "dark"
+    QApplication.styleHints().colorSchemeChanged.emit(Qt.ColorScheme.Dark)
+    assert taken == [True], "it is as the system says already"
 
 
 def test_icons_take_the_colours_of_another_theme(window: MainWindow) -> None:
