@@ -144,8 +144,9 @@ def current_theme() -> Theme:
     return "light" if application is not None and application.property("medseg_theme") == "light" else "dark"
 
 
-# Fusion draws dark boxes on a dark ground: they get a line that can be seen.
+# Fusion draws dark boxes on a dark ground: they get a line that can be seen. Dialogs take no icons of other styles.
 _SHEET = """
+QDialogButtonBox {{ dialogbuttonbox-buttons-have-icons: 0; }}
 QToolTip {{ background: {tip}; color: {on_tip}; border: 1px solid {on_tip}; padding: 3px; }}
 QCheckBox::indicator, QGroupBox::indicator, QTreeView::indicator, QTableView::indicator {{
   width: 13px; height: 13px; border: 1px solid {line}; border-radius: 2px; background: {base};

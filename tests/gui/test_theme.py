@@ -79,3 +79,10 @@ def test_letters_grow_and_go_back_to_those_of_the_system(qapp: QApplication) -> 
     assert qapp.font().pointSizeF() == 24
     apply_theme(qapp, "dark")
     assert qapp.font().pointSizeF() == before
+
+
+def test_buttons_of_dialogs_take_no_icons_of_another_style(qapp: QApplication) -> None:
+    apply_theme(qapp, "dark")
+    box = QDialogButtonBox(QDialogButtonBox.StandardButton.Open)
+    assert box.style().styleHint(QStyle.StyleHint.SH_DialogButtonBox_ButtonsHaveIcons, None, box) == 0
+    box.deleteLater()
