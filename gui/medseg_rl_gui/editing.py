@@ -17,6 +17,7 @@ from medseg_rl.errors import MedSegError
 from medseg_rl.labels import Colour
 from medseg_rl.session import EditDelta, EditReport, Overwrite, SegmentationSession, StaleDeltaError
 from medseg_rl.session.editing_actions import EditJob
+from medseg_rl.volume import Box
 from medseg_rl_gui.desk import EDITING, Desk
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.refining import Refining
@@ -171,9 +172,9 @@ class Editing:
             return
         self._refining.stop()
         self.stop()
-        self._go_on(done, self._desk.session, self._desk.session.version)
+        self._go_on(done, self._desk.session, self._desk.session.version, None)
 
-    def _go_on(self, done: int, session: SegmentationSession, version: int) -> None:
+    def _go_on(self, done: int, session: SegmentationSession, version: int, changed: Box | None) -> None:
         case, until = self._desk.case, time.monotonic() + A_GO_SECONDS
         if case is None or case.session is not session:
             return
@@ -182,10 +183,12 @@ class Editing:
             if change is None:
                 break
             version = session.version
+            if change.box is not None:
+                changed = change.box if changed is None else changed.union(change.box)
             if time.monotonic() > until:
-                QTimer.singleShot(0, self._desk, partial(self._go_on, done, session, version))
+                QTimer.singleShot(0, self._desk, partial(self._go_on, done, session, version, changed))
                 return
-        self._desk.refresh()
+        self._desk.refresh(changed)
 
     # --- labels -------------------------------------------------------------------------------------------------------
 

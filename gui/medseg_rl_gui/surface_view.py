@@ -6,6 +6,7 @@ Without VTK or OpenGL it says what is missing. A click moves the crosshair and i
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from medseg_rl_gui.surface_scene import SurfaceScene
 
 AFTER_MS = 200  # of quiet, so that one stroke or one row of previews makes surfaces once
+TURNING_SECONDS = 0.12  # after a slice was turned: no new surface is drawn meanwhile, that would hold up the next slice
 GLASSY = 0.6  # opacity of a label as its open proposal would make it
 
 
@@ -51,6 +53,7 @@ class SurfaceView(QFrame):
         self._drawing: Drawing | None = None
         self._problem = ""
         self._placed: set[int] = set()  # labels whose surface has been in view
+        self._turned_until = 0.0
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(AFTER_MS)
@@ -77,6 +80,8 @@ class SurfaceView(QFrame):
     def show_model(self, model: ViewModel, changed: Box | None = None) -> None:
         """Follows another model; `changed` as in `SliceView`. Nothing is made before it is seen and all was quiet."""
         before = self.plan.model
+        if before.slices != model.slices:
+            self._turned_until = time.monotonic() + TURNING_SECONDS
         if self.plan.see(model, changed):
             self._clear()
         self.canvas.show_crosshair(model.crosshair if model.crosshair_shown else None)
@@ -132,6 +137,14 @@ class SurfaceView(QFrame):
             drawing.take_effect()
         self._consider()
         self._show_state()
+
+    def take_in_quiet(self, job: SurfaceJob, found: Surfaces) -> None:
+        """`take`, once no slice is turned."""
+        wait = self._turned_until - time.monotonic()
+        if wait > 0:
+            QTimer.singleShot(1 + round(1000 * wait), self, partial(self.take_in_quiet, job, found))
+        else:
+            self.take(job, found)
 
     def take(self, job: SurfaceJob, found: Surfaces) -> None:
         """The surfaces that a job made."""
@@ -241,7 +254,7 @@ def make_on(view: SurfaceView, worker: Worker) -> None:
         worker.submit(
             partial(run, job),
             rank=Rank.SURFACE,
-            done=partial(view.take, job),
+            done=partial(view.take_in_quiet, job),
             failed=partial(view.failed, job),
             stopped=partial(view.dropped, job),
         )
