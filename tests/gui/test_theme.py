@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QApplication, QGridLayout, QLabel, QToolButton, QWidget
+from PySide6.QtWidgets import QApplication, QDialogButtonBox, QGridLayout, QLabel, QStyle, QToolButton, QWidget
 
 from medseg_rl_gui import icons
 from medseg_rl_gui.actions import ACTIONS
