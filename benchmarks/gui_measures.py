@@ -100,6 +100,13 @@ class Measures:
     def settle(self) -> None:
         self.program.settled()
 
+    def rest(self) -> None:
+        """Until all labels have their surfaces in 3D: what follows is measured without that work beside it."""
+        plan, canvas = self.surface.plan, self.surface.canvas
+        self.program.wait(lambda: not plan.is_waiting and not plan.is_stale, "the surfaces")
+        self.program.wait(lambda: canvas.scene is not None and bool(canvas.scene.keys), "the first surface")
+        self.settle()
+
     def take(self, tool: str) -> None:
         """Takes a tool into the hand, by its key; the key of the one in hand would put it away."""
         if self.program.controller.pointing.tool != tool:
@@ -148,7 +155,7 @@ class Measures:
         """Samples of strokes, and what the release takes; each stroke is undone."""
         self.take("brush")
         found["brush"], found["release"] = [], []
-        for _ in range(3):
+        for _ in range(self.few):
             places = self.path("axial", self.repetitions)
             acts = [partial(self.send, "axial", QEvent.Type.MouseButtonPress, places[0], LEFT, LEFT)]
             acts += [partial(self.move, "axial", place, LEFT) for place in places[1:]]
@@ -279,7 +286,7 @@ class Measures:
         """After a stroke: the surface of the organ; frames at full and at half resolution."""
         view = self.surface
         canvas = view.canvas
-        self.program.wait(lambda: canvas.scene is not None and bool(canvas.scene.keys), "the first surface")
+        self.rest()
         self.program.rest(1.0)
         self.take("brush")
         beside = self._beside_the_organ()

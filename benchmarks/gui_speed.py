@@ -259,8 +259,9 @@ def _three_dimensions(program: Program, files: Files, repetitions: int, found: F
 
 def _segments(program: Program, study: Path, labels: Path, found: Found) -> None:
     """Twenty labels on a DICOM series: written as SEG, and read into the same images again."""
-    from benchmarks.gui_measures import choosing, require, timed
+    from benchmarks.gui_measures import Measures, choosing, require, timed
 
+    measures = Measures(program, 1)
     program.dialogs.answers = ["discard", "discard"]
     program.hand.key("Ctrl+W")
     with tempfile.TemporaryDirectory() as folder:
@@ -269,7 +270,7 @@ def _segments(program: Program, study: Path, labels: Path, found: Found) -> None
             program.window.open_paths([study])
             program.dialogs.answers = ["mask"]
             program.window.open_paths([labels])
-            program.settled()
+            measures.rest()
             target = Path(folder) / f"labels-{number}.dcm"
             program.dialogs.answers = [choosing("seg"), target]
             found.setdefault("seg written", []).append(timed(lambda: program.hand.key("Ctrl+E")))
