@@ -176,6 +176,7 @@ class Desk(QObject):
             acts.set_reason(id_, said)
         if case is not None and not said:
             acts.set_reason("model.start", self.models.why_no_start(case.session.image))
+            acts.rename("model.start", self._name_of_start(case))
         if case is not None and not said and case.selected_click is None:
             acts.set_reason("click.delete", tr("Select a click in the list first"))
         undo = () if case is None else case.session.history.undo_names[:1]
@@ -185,6 +186,14 @@ class Desk(QObject):
         if case is not None:
             acts.set_on("label.lock", case.session.labels[case.session.active_label].locked)
             acts.set_on("model.guard", case.session.config.edit_radius_mm is not None)
+
+    def _name_of_start(self, case: CaseInHand) -> str:
+        """Says whose the automatic start is, where it is not of the model that refines; empty otherwise."""
+        image = case.session.image
+        starting = self.models.starting(image)
+        if starting is None or starting is self.models.fitting(image):
+            return ""
+        return tr("Automatic start: {name}").format(name=starting.name)
 
     def _there(self, case: CaseInHand) -> set[Need]:
         session = case.session

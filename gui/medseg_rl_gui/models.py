@@ -17,6 +17,7 @@ from medseg_rl.bundle import Bundle, bundle_names, load_bundle
 from medseg_rl.errors import BundleError, MedSegError
 from medseg_rl.interaction import InteractionConfig
 from medseg_rl.refiner import COMMANDS, Percent, Refiner
+from medseg_rl.session.state import ModelUsed
 from medseg_rl.volume import Volume
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.loading import unobtrusively
@@ -149,18 +150,33 @@ class Models:
         bundle = self.fitting(image)
         return config if bundle is None or not bundle.has_agent else replace(config, steps=bundle.steps)
 
+    def starting(self, image: Volume) -> Bundle | None:
+        """The bundle that gives the automatic start: the one that refines, else the one with the fewest warnings."""
+        refining = self.fitting(image)
+        if refining is not None and refining.has_automatic:
+            return refining
+        able = [entry.bundle for entry in self.listed if entry.bundle is not None and entry.bundle.has_automatic]
+        return min(able, key=lambda bundle: len(bundle.warnings(image)), default=None)
+
+    def used_to_start(self, image: Volume) -> ModelUsed | None:
+        """What the work on an image will say of the model that gave its start."""
+        bundle = self.starting(image)
+        return None if bundle is None else ModelUsed(bundle.name, bundle.version, bundle.hash)
+
     def why_no_start(self, image: Volume) -> str:
         """Why there is no automatic start; empty where there is one."""
         bundle = self.fitting(image)
         if bundle is None:
             return tr("There is no model on this computer")
-        return "" if bundle.has_automatic else tr("The model {name} gives no automatic start").format(name=bundle.name)
+        if self.starting(image) is not None:
+            return ""
+        return tr("The model {name} gives no automatic start, and no other does").format(name=bundle.name)
 
     def predict(self, image: Volume, cancel: Cancel) -> Percent:
         """The automatic start; for the worker. Raises BundleError, Cancelled."""
-        bundle = self.fitting(image)
+        bundle = self.starting(image)
         if bundle is None:
-            raise BundleError(tr("there is no model on this computer; start empty, or from a mask file"))
+            raise BundleError(tr("no model gives an automatic start; start empty, or from a mask file"))
         if self._automatic is None or self._automatic[0] != bundle.hash:
             self._automatic = bundle.hash, self._on_device(bundle.automatic).predict
         return self._automatic[1](image, cancel=cancel)

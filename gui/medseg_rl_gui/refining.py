@@ -114,7 +114,7 @@ class Refining:
         def is_stopped() -> bool:
             return bool(running) and running[0].is_stopped()
 
-        action = Start(lambda: models.predict(image, is_stopped), tr("Automatic start"))
+        action = Start(lambda: models.predict(image, is_stopped), tr("Automatic start"), models.used_to_start(image))
         if not self._begin(action, tr("Automatic start")):
             return False
         if self._task is not None:

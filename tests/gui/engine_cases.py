@@ -102,6 +102,9 @@ class PainterModels(Models):
     def refiner_of(self, bundle: Bundle) -> Callable[[], Any]:
         return lambda: self.painter
 
+    def starting(self, image: Volume) -> Bundle:
+        return self._bundle
+
     def why_no_start(self, image: Volume) -> str:
         return ""
 
