@@ -39,7 +39,8 @@ def demo(
     from medseg_rl.bundle import load_bundle
     from medseg_rl.cli.demo_pictures import draw_curve, draw_overlay
 
-    model = load_bundle(bundle, automatic=True)
+    model = load_bundle(bundle)
+    starting = model if model.has_automatic else load_bundle(automatic=True)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -53,7 +54,7 @@ def demo(
                 bar.rename(f"{side} hippocampus")
                 bar.show(number * clicks + done, len(SIDES) * clicks)
 
-            stories[side] = _play(side, model, clicks, output, shown, cancel)
+            stories[side] = _play(side, model, starting, clicks, output, shown, cancel)
     draw_overlay(stories, output / "overlay.png")
     draw_curve({side: story.dice for side, story in stories.items()}, output / "curve.png")
     seconds = time.perf_counter() - began
@@ -63,7 +64,9 @@ def demo(
     longest = max(len(story.dice) for story in stories.values())
     rows = [[str(n), *(_cell(story, n) for story in stories.values())] for n in range(longest)]
     print_table("Dice by click, hippocampus samples", ("clicks", *stories), rows)
-    print(f"Model {model.name}, {seconds:.1f} s. Masks, clicks, overlay.png and curve.png are in {output}.")
+    print(
+        f"Start by {starting.name}, clicks for {model.name}, {seconds:.1f} s. Masks, clicks, overlay.png and curve.png are in {output}."
+    )
     if window:
         print(_shown_in_window(output))
 
@@ -77,9 +80,15 @@ def _shown_in_window(output: Path) -> str:
 
 
 def _play(
-    side: str, model: Bundle, clicks: int, output: Path, shown: Callable[[int], None], cancel: Callable[[], bool]
+    side: str,
+    model: Bundle,
+    starting: Bundle,
+    clicks: int,
+    output: Path,
+    shown: Callable[[int], None],
+    cancel: Callable[[], bool],
 ) -> Story:
-    """One case from automatic start to the last click; its mask and clicks are written."""
+    """One case from the automatic start of one model to the last click for another; its mask and clicks are written."""
     from medseg_rl.cli.demo_pictures import Story
     from medseg_rl.hints.click_files import write_clicks
     from medseg_rl.imageio import read_mask, read_volume
@@ -87,11 +96,13 @@ def _play(
     from medseg_rl.metrics import dice
     from medseg_rl.samples import sample_path
     from medseg_rl.session import SegmentationSession
+    from medseg_rl.session.state import ModelUsed
 
     image = read_volume(sample_path(f"hippocampus_{side}_t1.nii.gz"))
     reference = read_mask(sample_path(f"hippocampus_{side}_label.nii.gz"), like=image).array > 0
     session = SegmentationSession(image, model.refiner, InteractionConfig(steps=model.steps))
-    session.automatic_start(lambda volume: model.automatic().predict(volume, cancel=cancel))
+    used = ModelUsed(starting.name, starting.version, starting.hash)
+    session.automatic_start(lambda volume: starting.automatic().predict(volume, cancel=cancel), used)
     start = session.mask
     scores = [dice(start, reference)]
     for done in _robot_clicks(session, reference, clicks, cancel):
