@@ -37,7 +37,8 @@ def evaluate(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="[NAME=]automatic, enforce_only, paint_ball:radius_mm=4, geodesic_threshold, or a bundle; repeat it.",
+            help="[NAME=]automatic, enforce_only, paint_ball:radius_mm=4, geodesic_threshold, graph_cut, "
+            "random_walker, grow_cut, python:MODULE:FUNCTION[:ARGUMENT] for one of your own, or a bundle; repeat it.",
             show_default=False,
         ),
     ] = None,

@@ -33,6 +33,7 @@ from medseg_rl.errors import ClickError, InputFileError
 if TYPE_CHECKING:
     from medseg_rl.bundle import Bundle
     from medseg_rl.hints.click_files import WorldClick
+    from medseg_rl.refiner import Refiner
     from medseg_rl.session import SegmentationSession
     from medseg_rl.volume import Volume
 
@@ -64,6 +65,14 @@ def segment(
         ),
     ] = None,
     bundle: BundleOption = None,
+    refiner: Annotated[
+        str | None,
+        typer.Option(
+            help="Refine without a network: graph_cut, random_walker, grow_cut, geodesic_threshold, paint_ball; "
+            "with options if need be, such as graph_cut:smoothness=6,reach_mm=20.",
+            show_default=False,
+        ),
+    ] = None,
     label: LabelOption = 1,
     steps: Annotated[
         int | None, typer.Option(min=1, max=8, help="Refinement steps a click; the model's own number by default.")
@@ -83,6 +92,7 @@ def segment(
     from medseg_rl.bundle import load_bundle
     from medseg_rl.hints.click_files import read_clicks, to_index
     from medseg_rl.imageio import read_volume
+    from medseg_rl.refiners.registry import named_refiner
 
     mask_file = Path(start) if start not in (None, AUTOMATIC, EMPTY) else None
     check_mask_output(output, [image, clicks, *([mask_file] if mask_file else [])])
@@ -94,11 +104,12 @@ def segment(
     world_clicks = read_clicks(clicks)
     to_index(volume, world_clicks)  # refuses a click outside before anything slow begins
     by_label = _by_label(world_clicks, label)
+    chosen = None if refiner is None else named_refiner(refiner)
     model = load_bundle(bundle, automatic=start == AUTOMATIC)
     start = start or (AUTOMATIC if model.has_automatic else EMPTY)
-    warnings = _warn(volume, model)
+    warnings = _warn(volume, model) if chosen is None or start == AUTOMATIC else []
     began = time.perf_counter()
-    session = _session(volume, model, mask_file, tuple(by_label), steps, device)
+    session = _session(volume, model, mask_file, tuple(by_label), steps, device, chosen)
     with (
         kept_session(session, image, session_file),
         interruptible(STOPPED) as cancel,
@@ -124,6 +135,7 @@ def segment(
             warnings.append(warn(f"the mask holds no voxel of label {value}"))
     report |= {
         "start": start,
+        "refiner": model.name if chosen is None else chosen.name,
         "clicks": turns,
         "warnings": warnings,
         "seconds": round(time.perf_counter() - began, 3),
@@ -182,7 +194,13 @@ def _warn(volume: Volume, model: Bundle) -> list[str]:
 
 
 def _session(
-    volume: Volume, model: Bundle, mask_file: Path | None, labels: tuple[int, ...], steps: int | None, device: str
+    volume: Volume,
+    model: Bundle,
+    mask_file: Path | None,
+    labels: tuple[int, ...],
+    steps: int | None,
+    device: str,
+    refiner: Refiner | None = None,
 ) -> SegmentationSession:
     """A session whose accepted masks are the other labels of `mask_file`; `labels` are left to `_start`."""
     import numpy as np
@@ -203,7 +221,7 @@ def _session(
         others = volume.with_array(np.where(np.isin(mask.array, labels), 0, mask.array))
     return SegmentationSession(
         volume,
-        lambda: model.refiner(device),
+        refiner or (lambda: model.refiner(device)),
         config,
         labels=table,
         label_map=others,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,8 +12,8 @@ from medseg_rl.errors import InputFileError
 from medseg_rl.refiner import Percent, RefinementRequest, Refiner, never_cancelled, no_preview
 from medseg_rl.refiners.registry import CLASSICAL, classical_refiner, parse_options
 
-AUTOMATIC, BUNDLE = "automatic", "bundle"
-KINDS = (AUTOMATIC, *CLASSICAL, BUNDLE)
+AUTOMATIC, BUNDLE, PYTHON = "automatic", "bundle", "python"
+KINDS = (AUTOMATIC, *CLASSICAL, PYTHON, BUNDLE)
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Method:
     """A row of a table: `name` is printed, `kind` and `options` say how to build it.
 
     `options` of a bundle: `model` (name or folder), `device`. Of a classical refiner: its parameters. `automatic` has
-    no refiner: it is the start, after 0 clicks. `train_seed`: of the weights, where several share a name.
+    no refiner: it is the start, after 0 clicks. `python` is a refiner of one's own: `module`, `function`, `argument`.
+    `train_seed`: of the weights, where several share a name.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Method:
             return None
         if self.kind in CLASSICAL:
             return classical_refiner(self.kind, self.options)
+        if self.kind == PYTHON:
+            return _own(**options)
         from medseg_rl.bundle import load_bundle  # loads torch with the weights
 
         bundle = load_bundle(options["model"])
@@ -85,8 +89,10 @@ def _steps_of(model: str) -> int:
 def parse_method(text: str) -> Method:
     """`[NAME[@SEED]=]KIND[:OPTION=VALUE,...]`, such as `paint_ball:radius_mm=4`; any other KIND is a bundle.
 
-    A bundle is given by name or folder. Several of one NAME with different training seeds, `agent@1=...`, become one
-    row of a table. Raises `InputFileError` naming the option that does not exist or the value that is no number.
+    A bundle is given by name or folder. A refiner of one's own is `python:MODULE:FUNCTION[:ARGUMENT]`: the function
+    is called with the argument, a text, and returns a `medseg_rl.refiner.Refiner`. Several of one NAME with different
+    training seeds, `agent@1=...`, become one row of a table. Raises `InputFileError` naming the option that does not
+    exist or the value that is no number.
     """
     given, _, spec = text.rpartition("=") if ":" not in text else _split_name(text)
     name, _, seed = given.partition("@")
@@ -94,6 +100,8 @@ def parse_method(text: str) -> Method:
         raise InputFileError(f"the training seed in {given!r} must be a number, such as {name}@1")
     train_seed = int(seed) if seed else None
     kind, _, tail = spec.partition(":")
+    if kind == PYTHON:
+        return Method(name or tail.partition(":")[0], kind, _parts(tail), train_seed)
     if kind in KINDS and kind != BUNDLE:
         return Method(name or spec.replace(",", " "), kind, parse_options(kind, tail), train_seed)
     model = tail if kind == BUNDLE else spec
@@ -104,3 +112,20 @@ def _split_name(text: str) -> tuple[str, str, str]:
     head, colon, tail = text.partition(":")
     name, equals, kind = head.rpartition("=")
     return name, equals, kind + colon + tail
+
+
+def _parts(text: str) -> tuple[tuple[str, str], ...]:
+    module, _, rest = text.partition(":")
+    function, _, argument = rest.partition(":")
+    if not module or not function:
+        raise InputFileError(f"python:{text} names no refiner; write python:MODULE:FUNCTION[:ARGUMENT]")
+    return ("module", module), ("function", function), ("argument", argument)
+
+
+def _own(module: str, function: str, argument: str) -> Refiner:
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputFileError(f"python:{module}:{function} cannot be loaded: {error}") from None
+    refiner: Refiner = make(argument) if argument else make()
+    return refiner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -128,12 +128,13 @@ GRIDS: Mapping[str, Mapping[str, Sequence[str]]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One parameter set on validation; `figures` as `validation_curve` gives them."""
+    """One parameter set on so many `volumes` of validation; `figures` as `validation_curve` gives them."""
 
     method: str
     start: str
     options: str
     figures: Mapping[str, float]
+    volumes: int | None = None
 
 
 def tune(
@@ -142,19 +143,22 @@ def tune(
     start: str,
     *,
     plan: Plan,
+    tried: Collection[str] = (),
     progress: Callable[[Trial], None] = lambda trial: None,
     cancel: Callable[[], bool] = never_cancelled,
 ) -> list[Trial]:
     """Every parameter set of `GRIDS` for that method and start, tried on `cases` with the primary robot.
 
-    Raises `InputFileError` for a method or start without a grid, `Cancelled`.
+    `tried`: options that need no trial any more. Raises `InputFileError` for a method or start without a grid,
+    `MissingExtraError` where its library is not installed, `Cancelled`.
     """
     trials = []
-    for options in _grid(method, start):
+    for options in (options for options in _grid(method, start) if options not in tried):
         refiner = parse_method(f"{method}:{options}").build()
         if refiner is None:
             raise InputFileError(f"{method} has no parameter")
-        trials.append(Trial(method, start, options, validation_curve(cases, refiner, plan=plan, cancel=cancel)))
+        figures = validation_curve(cases, refiner, plan=plan, cancel=cancel)
+        trials.append(Trial(method, start, options, figures, len(cases)))
         progress(trials[-1])
     return trials
 

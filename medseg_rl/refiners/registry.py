@@ -63,3 +63,9 @@ def parse_options(kind: str, text: str) -> Options:
         except ValueError:
             raise InputFileError(f"{kind}: {key} must be a number, not {value!r}") from None
     return tuple(sorted(options))
+
+
+def named_refiner(text: str) -> Refiner:
+    """The refiner of `KIND[:OPTION=VALUE,...]`, such as `graph_cut:smoothness=6`. Raises as the two above do."""
+    kind, _, options = text.partition(":")
+    return classical_refiner(kind, parse_options(kind, options) if kind in CLASSICAL else ())

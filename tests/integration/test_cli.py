@@ -64,6 +64,25 @@ def test_other_labels_of_a_start_mask_are_kept_and_never_overwritten(desk: Desk)
     assert set(np.unique(desk.mask)) == {0, 3, 7}
 
 
+def test_a_refiner_without_a_network_takes_the_place_of_the_model(desk: Desk) -> None:
+    start = desk.write("start.nii.gz", desk.ball(3.0).astype(np.uint8))
+    answer = desk.segment("--json", "--refiner", "paint_ball:radius_mm=5", "--start", start)
+    assert answer.json["refiner"] == "paint_ball"
+    assert desk.mask[desk.ball(3.0)].all()
+    assert desk.mask.sum() > 2 * desk.ball(3.0).sum()
+    for name in ("graph_cut", "random_walker:beta=300", "grow_cut"):
+        answer = desk.segment("--refiner", name, "--start", "empty")
+        assert answer.code == 0, answer.stderr
+        assert desk.mask[CENTRE] == 1
+
+
+def test_a_refiner_or_option_that_does_not_exist_is_named(desk: Desk) -> None:
+    answer = desk.segment("--refiner", "level_set")
+    assert (answer.code, "choose enforce_only, paint_ball" in answer.stderr) == (3, True)
+    answer = desk.segment("--refiner", "graph_cut:beta=3")
+    assert (answer.code, "graph_cut has no option 'beta'" in answer.stderr) == (3, True)
+
+
 def test_one_click_file_segments_several_structures(desk: Desk) -> None:
     entries = [
         {"point_mm": desk.world(CENTRE), "label": "foreground", "target": 2},
