@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer
 
+from medseg_rl.imageio import patient_words
 from medseg_rl.rlhf.store import FeedbackStore
+from medseg_rl.session import Overwrite
 from medseg_rl_gui.asking import Asking
 from medseg_rl_gui.case import CaseInHand
 from medseg_rl_gui.desk import NOT_SAFE, Desk
@@ -30,20 +32,25 @@ from medseg_rl_gui.opening.memory import give_back
 from medseg_rl_gui.opening.starting import CaseStarter, OpenedCase
 from medseg_rl_gui.opening.waiting import OnWorker, Waiting
 from medseg_rl_gui.pointing import Pointing
-from medseg_rl_gui.preferences import Preferences
+from medseg_rl_gui.preferences import EditPreferences, Preferences
 from medseg_rl_gui.refining import Refining
-from medseg_rl_gui.slice_geometry import Convention
 from medseg_rl_gui.starting import Starting
 from medseg_rl_gui.surface_view import SurfaceView, make_on
 from medseg_rl_gui.view_control import ViewControl
 from medseg_rl_gui.view_model import Window
-from medseg_rl_gui.worker import Task, Worker
+from medseg_rl_gui.worker import Rank, Task, Worker
 
 if TYPE_CHECKING:
     from medseg_rl_gui.main_window import MainWindow
 
 TICK_MS = 1000
 MEGABYTE = 2**20
+
+
+def overwrite_of(edit: EditPreferences) -> Overwrite:
+    """What a write does where another open label lies."""
+    policies: dict[str, Overwrite] = {"keep": "keep", "replace": "replace", "overlap": "overlap"}
+    return policies[edit.overwrite]
 
 
 class Controller(QObject):
@@ -61,7 +68,7 @@ class Controller(QObject):
         super().__init__(window)
         preferences = window.store.current
         self.window, self._is_over = window, False
-        self._convention = preferences.view.convention
+        self._taken = preferences  # the preferences in force
         self.worker = Worker(self)
         self.models = models or Models(preferences.model.bundle)
         self.feedback = feedback or FeedbackStore()
@@ -263,6 +270,7 @@ class Controller(QObject):
         self.window.acts.choose(f"tool.{self.pointing.tool}")
         self.window.views.fit()
         self.window.status.show_device(self.models.device_text)
+        self._show_patient()
         for warning in self.models.warnings(session.image)[:1]:
             self.desk.say(warning[:1].upper() + warning[1:])
         if opened.keeping is not None:
@@ -273,8 +281,7 @@ class Controller(QObject):
         edit, session = preferences.edit, case.session
         session.config = replace(session.config, edit_radius_mm=edit.guard_mm if edit.guard else None)
         if not session.read_only:
-            policies = {"keep": "keep", "replace": "replace", "overlap": "overlap"}
-            session.overwrite = policies[edit.overwrite]  # type: ignore[assignment]
+            session.overwrite = overwrite_of(edit)
 
     def labels_changed(self, notices: Sequence[str]) -> None:
         """Labels came into the open session; `notices`: what the user should know."""
@@ -301,10 +308,39 @@ class Controller(QObject):
     def _take_preferences(self, preferences: Preferences) -> None:
         if preferences.model.bundle != self.models.wanted:
             self.use_model(preferences.model.bundle)
-        wanted: Convention = "neurological" if preferences.view.convention == "neurological" else "radiological"
-        if wanted != self._convention:
-            self._convention = wanted
-            self.views.set_convention(wanted)
+        before, self._taken = self._taken, preferences
+        view, edit = preferences.view, preferences.edit
+        if view.convention != before.view.convention:
+            self.views.set_convention("neurological" if view.convention == "neurological" else "radiological")
+        self.views.take_looks(before.view, view)
+        if (edit.brush_mm, edit.brush_sphere) != (before.edit.brush_mm, before.edit.brush_sphere):
+            self.desk.set_tools(radius_mm=edit.brush_mm, sphere=edit.brush_sphere)
+        if view.hide_identifiers != before.view.hide_identifiers:
+            self._show_patient()
+        if self.desk.case is not None and edit != before.edit:
+            self._take_edit(before.edit, edit)
+
+    def _take_edit(self, before: EditPreferences, edit: EditPreferences) -> None:
+        """What of the preferences holds in an open case as well: a guard that is on, and what a write may take."""
+        guard = self.desk.session.config.edit_radius_mm
+        if edit.guard_mm != before.guard_mm and guard is not None:
+            self.refining.set_guard(edit.guard_mm)
+        if edit.overwrite != before.overwrite and not self.desk.session.read_only:
+            self.editing.set_overwrite(overwrite_of(edit))
+
+    def _show_patient(self) -> None:
+        """Name, ID and dates in the case panel, where the user wants to see them: read from the image's own files."""
+        case, panel = self.desk.case, self.window.case_panel
+        panel.show_patient({})
+        if case is None or self.window.store.current.view.hide_identifiers:
+            return
+
+        def show(words: Mapping[str, str]) -> None:
+            if self.desk.case is case and not self.window.store.current.view.hide_identifiers:
+                panel.show_patient(words)
+
+        image = case.session.image
+        self.worker.submit(lambda task: patient_words(image), rank=Rank.QUANTITIES, done=show)
 
     def use_model(self, name: str) -> None:
         """Another bundle, by name or folder; empty for the one that fits best."""

@@ -10,6 +10,7 @@ import numpy as np
 from medseg_rl.volume import Volume
 from medseg_rl_gui.desk import Desk
 from medseg_rl_gui.i18n import number, tr
+from medseg_rl_gui.preferences import ViewPreferences
 from medseg_rl_gui.slice_geometry import PLANES, Convention, Plane, Point
 from medseg_rl_gui.status_bar import Probe
 from medseg_rl_gui.view_model import SlicePointer, Window
@@ -155,6 +156,16 @@ class ViewControl:
     def set_convention(self, convention: Convention) -> None:
         """Which side the patient's right is on."""
         self._desk.show(convention=convention)
+        self.show_switches()
+
+    def take_looks(self, before: ViewPreferences, after: ViewPreferences) -> None:
+        """What the preferences change in how images and labels look is seen in the open case, too."""
+        if after.smooth != before.smooth:
+            self._desk.show(smooth=after.smooth)
+        if after.outline != before.outline:
+            self._overlay(outline=after.outline)
+        if after.opacity != before.opacity:
+            self.set_opacity(after.opacity)
         self.show_switches()
 
     def hide_label(self, value: int, hidden: bool) -> None:

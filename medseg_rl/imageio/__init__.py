@@ -46,6 +46,7 @@ __all__ = [
     "geometry_reports",
     "header_facts",
     "holds_labels",
+    "patient_words",
     "read_label_table",
     "read_mask",
     "read_segmentation",
@@ -173,6 +174,14 @@ def holds_labels(path: AnyPath) -> bool:
     from medseg_rl.imageio import segmentations
 
     return segmentations.holds_labels(Path(path))
+
+
+def patient_words(image: Volume) -> dict[str, str]:
+    """What the DICOM files of an image say of its patient, by keyword, for the screen alone; empty for other images."""
+    from medseg_rl.imageio import dicom_patient
+
+    path, series = image.source.get("path"), image.source.get("series_uid")
+    return dicom_patient.patient_words(Path(path), str(series)) if path and series else {}
 
 
 def read_label_table(path: AnyPath) -> LabelMap:

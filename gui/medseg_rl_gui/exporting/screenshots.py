@@ -7,12 +7,13 @@ from pathlib import Path
 
 from PySide6.QtCore import QBuffer, QIODevice, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QGuiApplication, QImage, QPainter, QPixmap
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from medseg_rl.errors import MedSegError
 from medseg_rl.imageio import atomic_path
 from medseg_rl.labels import Label
 from medseg_rl.session.session_file import NOTICE
+from medseg_rl_gui.case_panel import IDENTIFIERS
 from medseg_rl_gui.dialogs import Choice, Dialogs, FileQuestion, Question
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.opening.images import cancel_choice
@@ -87,7 +88,7 @@ class ScreenshotFlow:
 
     def save(self, widget: QWidget, labels: Sequence[Label], *, name: str, folder: str = "") -> Path | None:
         """A picture of a widget as it looks now. Returns the file; None when nothing was written."""
-        picture = widget.grab()
+        picture = grabbed(widget)
         if not self._is_warned and not self._warned():
             return None
         filters = ((tr("Pictures"), ("*.png",)),)
@@ -113,6 +114,19 @@ class ScreenshotFlow:
         question = Question(tr("Save picture"), text, (Choice("go_on", tr("Go on")), cancel_choice()), default="go_on")
         self._is_warned = self._dialogs.ask(question).choice == "go_on"
         return self._is_warned
+
+
+def grabbed(widget: QWidget) -> QPixmap:
+    """How a widget looks, without name, ID and dates of the patient where the user has these shown."""
+    shown = [label for label in widget.findChildren(QLabel, IDENTIFIERS) if label.text()]
+    texts = [label.text() for label in shown]
+    for label in shown:
+        label.setText(" \n" * (label.text().count("\n") + 1))
+    try:
+        return widget.grab()
+    finally:
+        for label, text in zip(shown, texts, strict=True):
+            label.setText(text)
 
 
 def write_png(path: Path, image: QImage) -> None:
