@@ -60,6 +60,7 @@ class ShortcutEditor(QDialog):
         self.setWindowTitle(tr("Keys and mouse"))
         self.resize(680, 620)
         self.preset = QComboBox()
+        self.preset.setAccessibleName(tr("Preset"))
         for name, text in PRESETS.items():
             self.preset.addItem(tr(text), name)
         self.preset.setCurrentIndex(list(PRESETS).index(bindings.preset))
@@ -232,6 +233,7 @@ class ShortcutEditor(QDialog):
         self.motion.setVisible(mouse)
         for widget in (self.key, self.held, self.motion, self.add, self.remove, self.reset):
             widget.setEnabled(id_ is not None)
+            widget.setToolTip("" if id_ is not None else tr("Choose an action in the list first"))
         self.problem.clear()
 
 

@@ -72,16 +72,20 @@ class SurfaceTitle(QFrame):
     def _button(self, key: str, tip: str) -> QToolButton:
         button = self.buttons[key] = QToolButton()
         button.setAutoRaise(True)
-        button.setToolTip(tip)
         button.setAccessibleName(tip)
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        button.setEnabled(False)
+        self._grey(button, works=False)
         return button
+
+    def _grey(self, button: QToolButton, *, works: bool) -> None:
+        tip = button.accessibleName()
+        button.setEnabled(works)
+        button.setToolTip(tip if works else self.tr("{what}\nNothing is to be seen in 3D yet").format(what=tip))
 
     def show_state(self, *, works: bool, right: float) -> None:
         """Greys the buttons where nothing is to be seen. `right`: how far the picture's right is the patient's."""
         for button in self.buttons.values():
-            button.setEnabled(works)
+            self._grey(button, works=works)
         if not works or abs(right) < LETTER_COMPONENT:
             self.convention.clear()
         else:

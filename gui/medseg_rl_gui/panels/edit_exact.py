@@ -202,4 +202,4 @@ class ExactSections:
             if case is not None and label.value != case.session.active_label:
                 self.other.addItem(label.name, label.value)
         self.other.setCurrentIndex(max(0, self.other.findData(before)) if self.other.count() else -1)
-        self.other.setEnabled(self.other.count() > 0)
+        grey(self.other, "" if self.other.count() else tr("There is no other label"), tr("The label to combine with"))

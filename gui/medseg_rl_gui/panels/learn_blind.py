@@ -104,7 +104,7 @@ class BlindSection(Section):
         grey(self.compare, why, tr("Both do the clicks made so far, from the same start"))
         self.reason.setText(why if why and self._desk.case is not None else tr("Both do the clicks made so far."))
         for box in (self.one, self.other):
-            box.setEnabled(box.count() > 1)
+            grey(box, "" if box.count() > 1 else tr("There is no other model on this computer; add one"))
 
     def _compare(self) -> None:
         bundles = self._desk.models.refining

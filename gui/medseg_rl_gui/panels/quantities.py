@@ -181,7 +181,7 @@ class QuantitiesPanel(QWidget):
         grey(self.compare, "" if case is not None else tr("Open an image first"))
         name = self._measuring.reference_name
         grey(self.no_compare, "" if name else tr("Nothing is compared"))
-        self.tolerance.setEnabled(bool(name))
+        grey(self.tolerance, "" if name else tr("Nothing is compared"), tr("How far surfaces may lie apart to agree"))
         self.tree.fade(stale)
 
     # --- the table ----------------------------------------------------------------------------------------------------

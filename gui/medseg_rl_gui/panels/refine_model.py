@@ -12,7 +12,7 @@ from medseg_rl.bundle import Bundle
 from medseg_rl.errors import MedSegError
 from medseg_rl_gui.dialogs import FileQuestion
 from medseg_rl_gui.i18n import number, tr
-from medseg_rl_gui.panels.parts import ButtonGrid, ChoiceBox, Note, Section, button, words
+from medseg_rl_gui.panels.parts import ButtonGrid, ChoiceBox, Note, Section, button, grey, words
 from medseg_rl_gui.worker import reason_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ModelSection(Section):
             if self._models.wanted and self._models.wanted in (bundle.name, bundle.folder.name, str(bundle.folder)):
                 chosen = self.box.count() - 1
         self.box.setCurrentIndex(chosen)
-        self.box.setEnabled(self.box.count() > 1)
+        grey(self.box, "" if self.box.count() > 1 else tr("There is no model on this computer; add one"))
         self._tell(used)
 
     def _tell(self, used: Bundle | None) -> None:
