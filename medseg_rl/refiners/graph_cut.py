@@ -28,7 +28,7 @@ HARD = 2**28  # what no sum of edges reaches
 BINS = 48
 FEWEST = 30.0  # voxels that an intensity model needs to be worth half its word
 FARTHEST_NATS = 4.0  # that an intensity can speak for either side
-FARTHEST_MM = 1000.0  # path cost beyond which nothing is near
+FARTHEST_MM = 300.0  # path cost beyond which nothing is near
 
 
 @dataclass(frozen=True)
