@@ -11,18 +11,15 @@ import hashlib
 import importlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 from medseg_rl.errors import Cancelled, InputFileError
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.recipes.report import Report
-from medseg_rl.rlhf.config import config_of
 from medseg_rl.rlhf.file_lock import tried
-
-Config = TypeVar("Config")
 
 # Name on the command line -> module with `run(work)` and `SUMMARY`. Imported when asked for: each needs its extra.
 RECIPES: dict[str, str] = {
@@ -158,23 +155,3 @@ def seed_of(*parts: object) -> int:
     """A seed that depends on nothing but these names and numbers, the same in every process."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-def with_changes(settings: Config, changes: Sequence[str]) -> Config:
-    """A copy of a settings dataclass with "name=value" applied, values as JSON or plain text.
-
-    Raises InputFileError: no such setting, or a value of another type.
-    """
-    values = asdict(cast("Any", settings))
-    for change in changes:
-        name, _, text = change.partition("=")
-        try:
-            values[name.strip()] = json.loads(text)
-        except ValueError:
-            values[name.strip()] = text
-    return config_of(type(settings), values)
-
-
-def first_few(items: Sequence[Any], count: int | None) -> Sequence[Any]:
-    """The first `count` items, all for None."""
-    return items if count is None else items[:count]

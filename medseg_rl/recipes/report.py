@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medseg_rl.imageio.atomic import atomic_path
+from medseg_rl.rlhf.file_lock import locked
 
 Cell = str | float | int
 Row = Mapping[str, Cell]
+PATIENCE_SECONDS = 60.0  # a picture of many panels takes seconds
 
 
 class Interval(NamedTuple):
@@ -70,7 +72,16 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> tuple[Path, ...]:
-    """results.csv, curves.csv, curves.png and card.md in `folder`; their paths. Raises OutputError."""
+    """results.csv, curves.csv, curves.png and card.md in `folder`; their paths.
+
+    One program at a time: the files of another would be of another table. Raises OutputError where it does not end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".report.lock", patience=PATIENCE_SECONDS):
+        return _written(folder, report)
+
+
+def _written(folder: Path, report: Report) -> tuple[Path, ...]:
     paths = [_write_rows(folder / "results.csv", report.table)]
     paths += [_write_rows(folder / f"{name}.csv", rows) for name, rows in report.extra_tables.items()]
     if report.curves:

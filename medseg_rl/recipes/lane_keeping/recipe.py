@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple, cast
 
 import torch
 
+from medseg_rl.config import with_changes
 from medseg_rl.recipes.lane_keeping.learner import GuidedTD3, new_learner, returns_alone
 from medseg_rl.recipes.lane_keeping.road import DRIVERS, MAX_STEPS, Quality, Road
-from medseg_rl.recipes.recipe import Result, Work, seed_of, with_changes
+from medseg_rl.recipes.recipe import Result, Work, seed_of
 from medseg_rl.recipes.report import Curve, Interval, Report, Row, interval
 from medseg_rl.rlhf.config import HumanGuidanceConfig
 

@@ -24,12 +24,13 @@ from medseg_rl import metrics
 from medseg_rl.agent.draws import smooth_draw
 from medseg_rl.agent.policy import AdjustmentPolicy
 from medseg_rl.bundle import load_bundle
+from medseg_rl.config import with_changes
 from medseg_rl.dataset import DATA_VARIABLE, find_dataset, load_dataset
 from medseg_rl.environment.episode import Episode
 from medseg_rl.errors import InputFileError
 from medseg_rl.hints.maps import HintConfig
 from medseg_rl.preprocessing import normalise_intensity
-from medseg_rl.recipes.recipe import Result, Work, seed_of, with_changes
+from medseg_rl.recipes.recipe import Result, Work, seed_of
 from medseg_rl.recipes.refinement.labelled import Labelled, few_seeds, labelled_cases, phantom_cases
 from medseg_rl.recipes.refinement.playing import with_start_of
 from medseg_rl.recipes.refinement.voxel_policy import VoxelPolicy, masks_of, prompts_of, rolled_out
