@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from medseg_rl.config import with_changes
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.recipes.command_rts.commanders import COMMANDERS, Commander, Minds, random, silent
 from medseg_rl.recipes.command_rts.game import NOTHING, Games, Ints
@@ -28,7 +29,7 @@ from medseg_rl.recipes.command_rts.training import (
     player_name,
     train,
 )
-from medseg_rl.recipes.recipe import Result, Work, seed_of, with_changes
+from medseg_rl.recipes.recipe import Result, Work, seed_of
 from medseg_rl.recipes.report import Cell, Curve, Report, Row, interval
 from medseg_rl.rlhf.config import LeagueConfig
 from medseg_rl.rlhf.grounded import negative_log_likelihood
