@@ -57,21 +57,21 @@ def surroundings(space: Space, rng: np.random.Generator) -> Canvas:
     """Parenchyma, cells, bands or patches; then vessels, bones, lung and the outside of the body, each at times."""
     form = rng.random()
     canvas = Canvas(np.zeros(space.shape, np.uint8))
-    if form < 0.45:
+    if form < 0.48:
         _cells(canvas, space, rng)
-    elif form < 0.6:
+    elif form < 0.62:
         _bands(canvas, space, rng)
-    elif form < 0.75:
+    elif form < 0.82:
         _patches(canvas, space, rng)
     else:
         canvas.add(_flesh(rng))
     size = float(np.max(space.extent))
-    for _ in range(int(rng.integers(0, 4))):
+    for _ in range(int(rng.integers(0, 6))):
         place = rng.uniform(-0.1, 1.1, 3) * space.extent
         canvas.paint(organ(space, place, size * rng.uniform(0.08, 0.35), rng) <= 0, _flesh(rng))
     if rng.random() < 0.35:
         _fasciae(canvas, space, rng)
-    if rng.random() < 0.2:
+    if rng.random() < 0.3:
         _lobules(canvas, space, rng)
     if rng.random() < 0.45:
         _vessels(canvas, space, rng)
@@ -91,7 +91,7 @@ def _flesh(rng: np.random.Generator) -> Tissue:
 
 def _cells(canvas: Canvas, space: Space, rng: np.random.Generator) -> None:
     """Packed organs of different sizes, now and then with fat between them."""
-    count = int(rng.integers(4, 22))
+    count = int(rng.integers(4, 26))
     seeds = rng.uniform(-0.15, 1.15, (count, 3)) * space.extent
     labels, walls = cell_fields(space.positions, seeds, np.exp(rng.normal(0, 0.25, count)))
     canvas.labels[:] = labels

@@ -180,7 +180,7 @@ def _grain(shape: tuple[int, ...], axis: int, least: float, rng: np.random.Gener
     width = least + max(0.0, float(rng.uniform(-0.5, 0.9)))
     if width > 0.2:
         widths = [width] * 3
-        widths[axis] *= 0.5 if least else 0.0
+        widths[axis] *= 0.8 if least else 0.0  # PET is reconstructed as a volume, the others slice by slice
         noise = ndimage.gaussian_filter(noise, widths, mode="wrap", truncate=2.0)
         noise /= np.float32(max(float(noise.std()), 1e-6))
     return noise
