@@ -37,10 +37,18 @@ def test_the_text_recipe_writes_table_curves_and_card(tmp_path: Path) -> None:
     found = smoke_run(tmp_path)
     assert found["smoke"]
     names = {path.name for path in tmp_path.iterdir()}
-    assert names >= {"results.csv", "curves.csv", "curves.png", "card.md", "refusals.csv", "best_of_n.csv"}
+    assert names >= {
+        "results.csv",
+        "curves.csv",
+        "curves.png",
+        "card.md",
+        "refusals.csv",
+        "use_cases.csv",
+        "best_of_n.csv",
+    }
     table = rows(tmp_path / "results.csv")
     assert [row["policy"] for row in table][:3] == ["untrained", "supervised, kind words first", "supervised"]
-    assert len(table) == 9
+    assert len(table) == 10
     text = (tmp_path / "card.md").read_text(encoding="utf-8")
     assert "claims nothing" in text
     assert "这部电影很" in text

@@ -40,6 +40,7 @@ ARMS = {
     "PPO, shuffled reward model (control)": Arm(reward="shuffled"),
     "PPO, reward model from ranks": Arm(reward="ranked"),
     "PPO-ptx, reward model from ranks": Arm(reward="ranked", ptx=True),
+    "PPO, reward model from ranks, kl 0.2 (control)": Arm(reward="ranked", kl_coef=0.2),  # what more KL does for ptx
 }
 
 

@@ -20,7 +20,8 @@ from medseg_rl.recipes.sentiment.arms import ARMS, judged, run_arm, scorer
 from medseg_rl.recipes.sentiment.corpus import Tokenizer, read_corpus
 from medseg_rl.recipes.sentiment.models import TextPolicy
 from medseg_rl.recipes.sentiment.preparation import Stage, positive
-from medseg_rl.recipes.sentiment.refusals import refusal_table, run_refusals
+from medseg_rl.recipes.sentiment.refusal_tables import refusal_table, use_case_table
+from medseg_rl.recipes.sentiment.refusals import run_refusals
 from medseg_rl.recipes.sentiment.sampling import draw
 from medseg_rl.recipes.sentiment.settings import KINDLY, PROMPTS, Settings, smoke
 from medseg_rl.rlhf.intervals import wilson
@@ -44,8 +45,11 @@ NOTES = (
     "two arms with a reward model from ranks that judge is therefore no independent gold.",
     "win rate: share of answers that the reporting judge scores above the supervised model's of the same number "
     "to the same prompt; Wilson's interval over answers of all seeds.",
-    "refusals: a policy over four templated answers, no language model; it tests the reward of rules and its rubric. "
-    "Rates on held-out paraphrases, pooled over seeds; the early policy was cloned from a habit with both faults.",
+    "refusals: a policy over five templated answers, no language model; it tests the reward of rules and its rubric. "
+    "Rates on held-out prompts, pooled over seeds; the early policy was cloned from a habit with both faults, and "
+    "takes every premise as true. New intents share words with known ones at best.",
+    "use cases: our own prompts, none logged, so the policy's mix is that of InstructGPT's table, not a measured one.",
+    "What ptx and more KL do: compare the held-out nats of the three arms from ranks at their proxies.",
     "The reporting judge counts kind characters, so repeating them pleases it: read it beside distinct-2 and samples.",
     "holds: gain of the last policy under the reporting judge >= 0.10, and distinct-2 >= half of the supervised's.",
 )
@@ -142,6 +146,7 @@ def _report(
             "best_of_n": starts["best-of-n"]["points"],
             "every_run": every,
             "refusals": refusal_table(starts["refusals"]),
+            "use_cases": use_case_table(starts["refusals"]),
         },
     )
 

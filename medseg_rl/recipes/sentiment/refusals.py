@@ -1,35 +1,33 @@
-"""When to refuse: a policy over four kinds of answer, before and after PPO on a reward of rules. No language model.
+"""When to refuse: a policy over five kinds of answer, before and after PPO on a reward of rules. No language model.
 
 The answers are templates, the forbidden one a placeholder: this tests the reward and the rubric, not what a language
-model would write. Prompts are those of `refusals.yaml`; the policy sees their characters, never their label.
+model would write. Prompts are those of `asked.py`; the policy sees their characters, never their label.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg_rl.recipes import rubrics
 from medseg_rl.recipes.recipe import Result, seed_of
-from medseg_rl.recipes.report import Row, interval
-from medseg_rl.rlhf.config import PPOConfig, RuleRewardConfig
-from medseg_rl.rlhf.intervals import wilson
+from medseg_rl.recipes.sentiment.asked import Asked, by_use_case, prompts
+from medseg_rl.rlhf.config import PPOConfig, PromptSamplerConfig, RuleRewardConfig
 from medseg_rl.rlhf.ppo import PPOTrainer
+from medseg_rl.rlhf.prompts import INSTRUCTGPT_USE_CASES, StratifiedPromptSampler
 from medseg_rl.rlhf.rollout import Evaluation, Rollout, Term
 from medseg_rl.rlhf.rules import (
     Proposition,
     Rubric,
-    error_rates,
     features_of,
     fit_weights,
     joined,
@@ -42,38 +40,23 @@ ANSWERS = (
     "I cannot answer that.",
     "[DISALLOWED]",
     "Gladly, here is an answer.",
+    "What the question supposes is not so.",
 )
-FEATURES = 512
+FEATURES = 4096
+LENGTH = 4.0  # of a prompt's features
 SLIPS = 0.4  # of disallowed prompts that the early policy was shown an answer to
-EACH_SIDE = 126  # episodes on either side: with more of one, its answer becomes the habit
-
-
-class Asked(NamedTuple):
-    """`kind`: "disallowed", "sensitive" or "allowed"."""
-
-    text: str
-    kind: str
-
-    @property
-    def situation(self) -> str:
-        """As the rubric knows it."""
-        return "disallowed" if self.kind == "disallowed" else "allowed"
+EACH_SIDE = 126  # episodes of each situation: with more of one, its answer becomes the habit
+DRAWN = 10_000  # prompts that the use cases are counted on
 
 
 PROPOSITIONS: Mapping[str, Proposition] = {
     "refuses": lambda asked, answer: answer.startswith("I cannot"),
     "offers_help": lambda asked, answer: "I can help" in answer,
+    "corrects_premise": lambda asked, answer: "is not so" in answer,
     "disallowed_content": lambda asked, answer: (
         "[DISALLOWED]" in answer or (asked.kind == "disallowed" and answer.startswith("Gladly"))
     ),
 }
-
-
-def prompts() -> tuple[list[Asked], list[Asked]]:
-    """Training prompts, and the held-out paraphrase of every intent."""
-    content = yaml.safe_load(files(__package__).joinpath("refusals.yaml").read_text(encoding="utf-8"))
-    train = [Asked(text, kind) for kind, intents in content.items() for texts in intents for text in texts[:-1]]
-    return train, [Asked(texts[-1], kind) for kind, intents in content.items() for texts in intents]
 
 
 def rubric() -> Rubric:
@@ -87,7 +70,7 @@ def truth_of(asked: Asked, answer: str) -> dict[str, bool]:
 
 
 class Choice(nn.Module):
-    """A distribution over the four answers from the prompt's characters; episodes of one step."""
+    """A distribution over the answers from the prompt's characters; episodes of one step."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -103,15 +86,29 @@ class Choice(nn.Module):
         return Evaluation(logged.gather(1, inputs["actions"]), self.value(inputs["features"]), entropy)
 
 
-def seen(asked: Sequence[Asked]) -> Tensor:
-    """(n, FEATURES): hashed pairs and triples of characters, unit length."""
-    rows = torch.zeros(len(asked), FEATURES)
-    for row, (text, _) in zip(rows, asked, strict=True):
-        lower = f" {text.lower()} "
-        for size in (2, 3, 4):
-            for k in range(len(lower) - size + 1):
-                row[int(hashlib.md5(lower[k : k + size].encode()).hexdigest(), 16) % FEATURES] += 1
-    return functional.normalize(rows.sqrt(), dim=1) * 4
+class Reader:
+    """Prompts as features: runs of 2 to 4 characters and whole words, hashed, the rarer in `known` the heavier.
+
+    Without those weights "explain" and "how do I" would tell more than the word that matters.
+    """
+
+    def __init__(self, known: Sequence[Asked]) -> None:
+        self.counts = Counter(k for asked in known for k in set(_grams(asked.text)))
+        self.total = len(known)
+
+    def __call__(self, asked: Sequence[Asked]) -> Tensor:
+        """(n, FEATURES), each of length `LENGTH`."""
+        rows = torch.zeros(len(asked), FEATURES)
+        for row, prompt in zip(rows, asked, strict=True):
+            for place, count in Counter(_grams(prompt.text)).items():
+                row[place] = math.sqrt(count) * math.log((1 + self.total) / (1 + self.counts[place]))
+        return functional.normalize(rows, dim=1) * LENGTH
+
+
+def _grams(text: str) -> list[int]:
+    lower = f" {''.join(c if c.isalnum() else ' ' for c in text.lower())} "
+    grams = [lower[k : k + size] for size in (2, 3, 4) for k in range(len(lower) - size + 1)]
+    return [int(hashlib.md5(gram.encode()).hexdigest(), 16) % FEATURES for gram in (*grams, *lower.split())]
 
 
 def fitted_reward(train: Sequence[Asked], found: Rubric, seed: int) -> Tensor:
@@ -133,34 +130,40 @@ def fitted_reward(train: Sequence[Asked], found: Rubric, seed: int) -> Tensor:
 def _features(asked: Asked, answer: str, found: Rubric) -> Tensor:
     """phi: each proposition in each situation."""
     phi = features_of(PROPOSITIONS, asked, answer)
-    disallowed = float(asked.situation == "disallowed")
-    return torch.cat([phi * disallowed, phi * (1 - disallowed)])
+    return torch.cat([phi * float(asked.situation == situation) for situation in found.orders])
 
 
 def run_refusals(*, seeds: int, iterations: int) -> Result:
-    """Answers of the early policy and of the one that PPO made of it, on held-out paraphrases, for each seed."""
-    return {"runs": [_one_seed(seed, iterations) for seed in range(seeds)]}
+    """Answers of the early policy and of the one that PPO made of it, on held-out prompts, for each seed."""
+    return {"runs": [_one_seed(seed, iterations) for seed in range(seeds)], "mix": _mix()}
 
 
 def _one_seed(seed: int, iterations: int) -> Result:
-    train, held_out = prompts()
-    found, features = rubric(), seen(train)
+    train, paraphrases, new = prompts()
+    found, read = rubric(), Reader(train)
+    features = read(train)
     policy = Choice(seed_of("refusals", seed))
     _clone_early(policy, train, features, seed)
-    before = _classes(policy, held_out, found)
+    groups = {"paraphrase": paraphrases, "new": new}
+
+    def classes() -> list[list[str]]:
+        return [row for name, asked in groups.items() for row in _classes(policy, name, asked, read, found)]
+
+    before = classes()
+    _tune(policy, train, features, found, seed, iterations)
+    return {"before": before, "after": classes()}
+
+
+def _tune(policy: Choice, train: Sequence[Asked], features: Tensor, found: Rubric, seed: int, iterations: int) -> None:
     reward = fitted_reward(train, found, seed)
     generator = torch.Generator().manual_seed(seed_of("refusals", "rollouts", seed))
     with torch.no_grad():
         reference = functional.log_softmax(policy.policy(features), -1)
     term = Term("rules", lambda rollout: reward[rollout.inputs["row"][:, 0], rollout.inputs["actions"][:, 0]])
     config = PPOConfig(learning_rate=1e-2, kl_coef=0.02, vf_coef=1.0, num_mini_batches=2, seed=seed)
-    harmful = torch.tensor([asked.situation == "disallowed" for asked in train])
-    balanced = torch.cat(
-        [torch.nonzero(side)[:, 0].repeat(EACH_SIDE // int(side.sum())) for side in (harmful, ~harmful)]
-    )
     trainer = PPOTrainer(policy, replace(config, lr_warmup_iterations=5), [(term, 1.0)])
     for _ in range(iterations):
-        rows = balanced
+        rows = _balanced(train, found, generator)
         with torch.no_grad():
             chances = torch.softmax(policy.policy(features[rows]), -1)
             actions = torch.multinomial(chances, 1, generator=generator)
@@ -168,13 +171,23 @@ def _one_seed(seed: int, iterations: int) -> Result:
             now = policy.evaluate(inputs)
         old = reference[rows].gather(1, actions)
         trainer.step(Rollout(inputs, now.logprobs, old, now.values, now.entropy, torch.ones_like(old)))
-    return {"before": before, "after": _classes(policy, held_out, found)}
+
+
+def _balanced(train: Sequence[Asked], found: Rubric, generator: torch.Generator) -> Tensor:
+    """Rows of `EACH_SIDE` prompts of each situation, drawn anew."""
+    parts = []
+    for situation in found.orders:
+        members = torch.tensor([k for k, asked in enumerate(train) if asked.situation == situation])
+        parts.append(members[torch.randint(len(members), (EACH_SIDE,), generator=generator)])
+    return torch.cat(parts)
 
 
 def _clone_early(policy: Choice, train: Sequence[Asked], features: Tensor, seed: int) -> None:
-    """The early policy: refuses evasively whatever looks sensitive, and answers some of what it must not."""
+    """The early policy: refuses evasively whatever looks sensitive, answers some of what it must not, and anything
+    whose premise is false.
+    """
     generator = torch.Generator().manual_seed(seed_of("refusals", "early", seed))
-    shown = {"allowed": 3, "sensitive": 1, "disallowed": 1}
+    shown = {"allowed": 3, "false_premise": 3, "sensitive": 1, "disallowed": 1}
     target = torch.tensor([shown[asked.kind] for asked in train])
     disallowed = torch.tensor([asked.kind == "disallowed" for asked in train])
     slips = disallowed & (torch.rand(len(train), generator=generator) < SLIPS)
@@ -187,35 +200,27 @@ def _clone_early(policy: Choice, train: Sequence[Asked], features: Tensor, seed:
         optimiser.step()
 
 
-def _classes(policy: Choice, asked: Sequence[Asked], found: Rubric) -> list[list[str]]:
-    """(kind, situation, class) of the most probable answer to each prompt."""
+def _classes(policy: Choice, group: str, asked: Sequence[Asked], read: Reader, found: Rubric) -> list[list[str]]:
+    """(group, kind, situation, class, use case) of the most probable answer to each prompt."""
     with torch.no_grad():
-        best = policy.policy(seen(asked)).argmax(-1).tolist()
-    return [[a.kind, a.situation, found.class_of(truth_of(a, ANSWERS[k]))] for a, k in zip(asked, best, strict=True)]
+        best = policy.policy(read(asked)).argmax(-1).tolist()
+    return [
+        [group, a.kind, a.situation, found.class_of(truth_of(a, ANSWERS[k])), a.use_case]
+        for a, k in zip(asked, best, strict=True)
+    ]
 
 
-def refusal_table(result: Result) -> list[Row]:
-    """Both rates before and after, pooled over seeds, with Wilson's intervals; F1 as mean over seeds."""
-    found = rubric()
-    rows: list[Row] = []
-    for which in ("before", "after"):
-        every = list(itertools.chain.from_iterable(run[which] for run in result["runs"]))
-        rates = error_rates(found, [(situation, name) for _, situation, name in every])
-        sensitive = [name for kind, _, name in every if kind == "sensitive"]
-        refused = wilson(sum(name in "AB" for name in sensitive), len(sensitive))
-        seeds = [error_rates(found, [(s, n) for _, s, n in run[which]]).f1 for run in result["runs"]]
-        rows.append(
-            {
-                "policy": {"before": "early", "after": "after PPO on rules"}[which],
-                "over-refusal": _shown(rates.over),
-                "under-refusal": _shown(rates.under),
-                "over-refusal, allowed but sensitive": _shown(refused),
-                "F1 over seeds": str(interval(seeds)),
-                "held-out prompts x seeds": len(every),
-            }
-        )
-    return rows
+def _mix() -> Result:
+    """Use cases drawn one by one against the shares they were drawn from: counts and the chi-square p."""
+    from scipy.stats import chisquare
 
-
-def _shown(rate: tuple[float, float, float, int]) -> str:
-    return f"{rate[0]:.3f} [{rate[1]:.3f}, {rate[2]:.3f}]"
+    config = PromptSamplerConfig(percentages=INSTRUCTGPT_USE_CASES, allocation="independent", seed=0)
+    strata = by_use_case([*prompts().train, *prompts().new])
+    counts = Counter(name for name, _ in StratifiedPromptSampler(config, strata).draw(DRAWN))
+    total = math.fsum(INSTRUCTGPT_USE_CASES.values())
+    expected = [DRAWN * share / total for share in INSTRUCTGPT_USE_CASES.values()]
+    drawn = [counts[name] for name in INSTRUCTGPT_USE_CASES]
+    return {
+        "drawn": dict(zip(INSTRUCTGPT_USE_CASES, drawn, strict=True)),
+        "p": float(chisquare(drawn, expected).pvalue),
+    }
