@@ -37,8 +37,8 @@ from medseg_rl.recipes.command_rts.game import (
     Games,
     Orders,
 )
-from medseg_rl.recipes.command_rts.play import demonstrations, duel, play, rollout_of
-from medseg_rl.recipes.command_rts.policy import Player
+from medseg_rl.recipes.command_rts.play import _Book, demonstrations, duel, play, rollout_of
+from medseg_rl.recipes.command_rts.policy import Player, Seen
 from medseg_rl.recipes.command_rts.training import SMOKE
 
 BOARD = Board()
@@ -156,6 +156,33 @@ def test_both_sides_see_the_same_from_their_corners() -> None:
     assert games.observe(0).shape == (1, FEATURES)
 
 
+def test_fighters_are_seen_within_sight_of_ones_own_alone() -> None:
+    games = Games(1, replace(BOARD, sight=2))
+    _put(games, 1, 0, 1, (5, 6))
+    hidden = games.observe(0)
+    assert np.array_equal(hidden, Games(1, replace(BOARD, sight=2)).observe(0))
+    _put(games, 0, 3, 0, (3, 4))
+    seen = games.observe(0)
+    _put(games, 1, 0, 1, (6, 6))
+    beyond = games.observe(0)
+    assert not np.array_equal(seen, beyond)
+    games.kind[:, 1, 0] = -1
+    assert np.array_equal(games.observe(0), beyond)
+
+
+def test_batches_of_games_fit_together_however_soon_they_end() -> None:
+    player = Player(BOARD)
+    for horizon in (4, 9):
+        board = replace(BOARD, horizon=horizon)
+        found = play(player, COMMANDERS["NA"], games=3, board=board, rng=np.random.default_rng(0))
+        assert found.mask.shape == (3, horizon)
+    state = Games(2, BOARD)
+    book = _Book()
+    book.add(Seen(state.observe(0), state.permitted(0)), np.zeros(2, np.int64), Orders.none(2), ~state.over, state.over)
+    assert book.episodes(state).mask.sum(1).tolist() == [1, 1]
+    assert book.episodes(state).mask.shape == (2, BOARD.horizon)
+
+
 def test_the_rules_are_fair_when_sides_are_exchanged() -> None:
     rng, winners = np.random.default_rng(0), []
     minds = Minds(40, rng)
@@ -207,9 +234,9 @@ def test_an_obedient_script_wins_by_its_commander() -> None:
     for name in ("Oracle", "Proxy", "Random", "Adversarial"):
         found = play(None, COMMANDERS[name], games=200, board=BOARD, rng=np.random.default_rng(0))
         rates[name] = float(found.won.float().mean())
-    assert rates["Oracle"] > 0.95
-    assert 0.35 < rates["Proxy"] < 0.55
-    assert rates["Random"] < 0.35
+    assert 0.75 < rates["Oracle"] < 0.95
+    assert 0.35 < rates["Proxy"] < 0.65
+    assert rates["Random"] < 0.2
     assert rates["Adversarial"] < 0.05
 
 

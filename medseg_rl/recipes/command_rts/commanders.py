@@ -27,8 +27,10 @@ COMMANDS = ("na", *(f"build_{kind}" for kind in KINDS), "attack", "defend", "min
 NA, ATTACK, DEFEND, MINE = 0, 4, 5, 6
 COMMAND_TICKS = 4
 RUSH_SIZE = 2  # fighters with which the opponent sets out
-EXECUTOR_NOISE = 0.1  # share of arbitrary orders in the demonstrations
-COMMANDER_NOISE = 0.3  # share of arbitrary commands of the demonstrating commander
+HEAD_START = 4.0  # resources that the opponent begins with beyond the usual: most players cannot just outnumber it
+EXECUTOR_NOISE = 0.3  # share of arbitrary orders in the demonstrations
+COMMANDER_NOISE = 0.1  # share of arbitrary commands of the demonstrating commander
+GOOD_GUESS = 0.5  # share of games in which that commander's favourite is the counter for certain, else any kind
 
 Commander = Callable[[Games, int, "Minds"], Ints]
 
@@ -39,7 +41,8 @@ class Minds:
     def __init__(self, count: int, rng: np.random.Generator) -> None:
         self.rng = rng
         self.opponent_kind: Ints = rng.integers(0, 3, count)
-        self.favourite: Ints = rng.integers(0, 3, count)
+        guesses = rng.random(count) < GOOD_GUESS
+        self.favourite: Ints = np.where(guesses, counter_of(self.opponent_kind), rng.integers(0, 3, count))
 
 
 def counter_of(kind: Ints) -> Ints:
@@ -58,7 +61,7 @@ def oracle(games: Games, side: int, minds: Minds) -> Ints:
 
 
 def proxy(games: Games, side: int, minds: Minds) -> Ints:
-    """The commander of the demonstrations: has a favourite kind whatever the opponent builds, errs now and then."""
+    """The commander of the demonstrations: has a favourite kind, guessed before the game, and errs now and then."""
     wanted = _sensible(games, side, minds.favourite, attack_with=2)
     erring = minds.rng.random(games.count) < COMMANDER_NOISE
     return np.where(erring, random(games, side, minds), wanted)

@@ -29,10 +29,11 @@ FEATURES = SLOTS * (OWN_FEATURES + ENEMY_FEATURES) + REST
 
 @dataclass(frozen=True)
 class Board:
-    """`size` cells a side; a game lasts at most `horizon` ticks."""
+    """`size` cells a side, at most `horizon` ticks; a side sees fighters within `sight` cells of its own people."""
 
     size: int = 10
     horizon: int = 64
+    sight: int = 7
 
     @property
     def cells(self) -> int:
@@ -116,11 +117,14 @@ class Games:
         return np.column_stack([always, can_build, always, alive, alive.any(1)])
 
     def observe(self, side: int) -> npt.NDArray[np.float32]:
-        """(games, FEATURES) from the corner of `side`, each feature about 0..1. The other's resources are not seen."""
+        """(games, FEATURES) from the corner of `side`, each feature about 0..1.
+
+        Of the other side: its base, and the fighters within sight of an own fighter, worker or base. Not its resources.
+        """
         games, size = self.count, self.board.size - 1
         found = []
         for who in (side, 1 - side):
-            alive = self.alive[:, who]
+            alive = self.alive[:, who] if who == side else self._seen(side)
             kinds = self.kind[:, who, :, None] == np.arange(3)
             parts = [alive[..., None], kinds, self.health[:, who, :, None] / FIGHTER_HEALTH]
             parts.append(self.seen_from(side, self.place[:, who]) / size)
@@ -134,6 +138,15 @@ class Games:
         clock = np.full(games, self.tick / self.board.horizon)
         rest = [worker, going, mining, self.resources[:, side] / 8, health, clock]
         return np.column_stack([*found, *rest]).astype(np.float32)
+
+    def _seen(self, side: int) -> Bools:
+        """(games, unit): which fighters of the other side are in sight."""
+        base = np.broadcast_to(self.bases[side], (self.count, 1, 2))
+        eyes = np.concatenate([self.place[:, side], self.worker[:, side, None], base], 1)
+        open_eyes = np.column_stack([self.alive[:, side], np.ones((self.count, 2), bool)])
+        away = np.abs(self.place[:, 1 - side, :, None] - eyes[:, None]).max(-1)
+        found: Bools = ((away <= self.board.sight) & open_eyes[:, None]).any(2) & self.alive[:, 1 - side]
+        return found
 
     def seen_from(self, side: int, place: Ints) -> Ints:
         """Cells (..., 2) from the corner of a side."""

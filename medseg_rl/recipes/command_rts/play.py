@@ -12,6 +12,7 @@ from torch import Tensor
 from medseg_rl.recipes.command_rts.commanders import (
     COMMAND_TICKS,
     EXECUTOR_NOISE,
+    HEAD_START,
     NA,
     Commander,
     Minds,
@@ -67,14 +68,15 @@ class _Book:
         )
 
     def _stacked(self, name: str, horizon: int) -> np.ndarray:
-        """(games, horizon, ...), zero after the last tick."""
+        """(games, horizon, ...), zero after the last tick, so that batches fit together however soon they end."""
         found = np.zeros((len(self.ticks[0][name]), horizon, *self.ticks[0][name].shape[1:]), self.ticks[0][name].dtype)
         for number, tick in enumerate(self.ticks):
             found[:, number] = tick[name]
         return found
 
     def episodes(self, games: Games) -> Episodes:
-        stacked = {name: torch.from_numpy(np.stack([tick[name] for tick in self.ticks], 1)) for name in self.ticks[0]}
+        horizon = games.board.horizon
+        stacked = {name: torch.from_numpy(self._stacked(name, horizon)) for name in self.ticks[0]}
         mask, failing = stacked.pop("mask"), stacked.pop("false_premise")
         score = np.select([games.winner == 0, games.winner == 1], [1.0, 0.0], 0.5)
         kept = np.maximum(games.base_health, 0) / BASE_HEALTH
@@ -93,12 +95,13 @@ def play(
     rng: np.random.Generator,
     silent_player: Player | None = None,
 ) -> Episodes:
-    """A commanded player against the scripted rush. `player` None: the noisy script that makes the demonstrations.
+    """A commanded player against the scripted rush and its head start. `silent_player`: acts where nobody commands.
 
-    `silent_player` acts in its place where the command is "na".
+    `player` None: the noisy script that makes the demonstrations.
     """
     state, minds, book = Games(games, board), Minds(games, rng), _Book()
     commands = np.full(games, NA)
+    state.resources[:, 1] += HEAD_START
     while not state.over.all():
         if state.tick % COMMAND_TICKS == 0:
             commands = commander(state, 0, minds)

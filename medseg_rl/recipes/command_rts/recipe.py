@@ -15,7 +15,16 @@ import torch
 
 from medseg_rl.config import with_changes
 from medseg_rl.imageio.atomic import atomic_path
-from medseg_rl.recipes.command_rts.commanders import COMMANDERS, Commander, Minds, random, silent
+from medseg_rl.recipes.command_rts.commanders import (
+    ATTACK,
+    COMMANDERS,
+    DEFEND,
+    HEAD_START,
+    Commander,
+    Minds,
+    random,
+    silent,
+)
 from medseg_rl.recipes.command_rts.game import NOTHING, Games, Ints
 from medseg_rl.recipes.command_rts.play import Episodes, demonstrations, duel, play
 from medseg_rl.recipes.command_rts.policy import Player
@@ -39,6 +48,9 @@ from medseg_rl.rlhf.ratings import GameResult, bootstrap, rate
 SUMMARY = "a commanded strategy game: BC, RL, IRL, Switch, Joint and RED under five commanders, and their league"
 REPORTED = ("BC", "RL", "IRL", "Switch", "Joint", "RED")
 ENTRANTS = (("BC", 1.0), ("RL", 0.5), ("RL", 1.0), ("Joint", 1.0), ("RED", 0.5), ("RED", 1.0))
+# Commands whose premise can fail: without means or room there is no building, without a fighter no attack or defence.
+PREMISES = {"build": (1, 2, 3), "attack": (ATTACK,), "defend": (DEFEND,)}
+PREMISED = tuple(itertools.chain.from_iterable(PREMISES.values()))
 RANDOM_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 PUBLISHED = {  # Xu et al. 2022, win % of MiniRTS; another game, another scale
     "RL": (89.3, 57.5, 53.3, 43.6, 15.9),
@@ -79,6 +91,7 @@ def run(work: Work) -> Report:
     extra: dict[str, Sequence[Row]] = {
         "league": _league(games),
         "head_to_head": _meetings(games),
+        "false_premise": _premises(by_arm),
         "random_share": _random_shares(by_arm["RED"]),
         "published": [{"arm": arm, **dict(zip(COMMANDERS, row, strict=True))} for arm, row in PUBLISHED.items()],
     }
@@ -102,8 +115,7 @@ def _tested(arm: str, settings: Settings, seed: int, work: Work) -> Result:
         episodes = _played(spoken, commander, name, settings, seed, unspoken)
         found["wins"][name] = float(episodes.won.float().mean())
         if name == "Random":
-            still = episodes.inputs["select"] == NOTHING
-            found["unmoved"] = float(still[episodes.false_premise].float().mean())
+            found["idle"] = _idle(episodes)
     if arm == "RED":
         shares = {str(share): _mixed(share) for share in RANDOM_SHARES}
         found["shares"] = {
@@ -121,6 +133,17 @@ def _played(
 ) -> Episodes:
     rng = np.random.default_rng(seed_of("command_rts", "test", name, seed))
     return play(player, commander, games=settings.test_games, board=settings.board, rng=rng, silent_player=unspoken)
+
+
+def _idle(episodes: Episodes) -> dict[str, list[float]]:
+    """Share of ticks without an order, by kind of command: where it asks for what cannot be, and where it can be."""
+    still, command = episodes.inputs["select"] == NOTHING, episodes.inputs["command"]
+    failing, counted = episodes.false_premise, episodes.mask
+    found = {}
+    for name, members in {"any": PREMISED, **PREMISES}.items():
+        meant = torch.isin(command, torch.tensor(members)) & counted
+        found[name] = [float(still[meant & failing].float().mean()), float(still[meant & ~failing].float().mean())]
+    return found
 
 
 def _mixed(share: float) -> Commander:
@@ -164,7 +187,7 @@ def _row(arm: str, results: Sequence[Result]) -> Row:
     gaps = [r["wins"]["Oracle"] - r["wins"]["Adversarial"] for r in results]
     row["Oracle - Adversarial"] = _percent(gaps)
     row["NLL, nats"] = str(interval([r["nll"] for r in results]))
-    row["left alone on false premise %"] = _percent([r["unmoved"] for r in results])
+    row["left alone on false premise %"] = _percent([r["idle"]["any"][0] for r in results])
     return row
 
 
@@ -197,6 +220,19 @@ def _meetings(games: Sequence[GameResult]) -> list[Row]:
 
 def _by_seed(games: Sequence[GameResult]) -> list[list[GameResult]]:
     return [list(group) for _, group in itertools.groupby(games, key=lambda game: game.case.split("-")[0])]
+
+
+def _premises(by_arm: Mapping[str, Sequence[Result]]) -> list[Row]:
+    return [
+        {
+            "arm": arm,
+            "command": name,
+            "no order, premise false %": _percent([r["idle"][name][0] for r in results]),
+            "no order, premise true %": _percent([r["idle"][name][1] for r in results]),
+        }
+        for arm, results in by_arm.items()
+        for name in PREMISES
+    ]
 
 
 def _random_shares(results: Sequence[Result]) -> list[Row]:
@@ -250,18 +286,20 @@ def _facts(settings: Settings, seeds: int, minutes: float, work: Work) -> dict[s
         "tests": f"{settings.test_games} games a commander, arm, seed; {settings.duel_games} duels a pair and seed",
         "demonstrator": f"simulated: a script with noise under a commander with a favourite; wins "
         f"{100 * float(shown.won.float().mean()):.1f} % of {settings.test_games} games",
-        "board": f"{settings.size} x {settings.size}, {settings.horizon} ticks, scripted rush with a random kind",
+        "board": f"{settings.size} x {settings.size}, {settings.horizon} ticks, scripted rush with a random kind and "
+        f"{HEAD_START:.0f} more resources to begin with; fighters are seen within {settings.board.sight} cells",
     }
 
 
 NOTES = (
     "Intervals are Student's 95 % over seeds of the mean of that seed's test games. A draw is no win.",
     "While learning nobody commands, but for IRL: there the commander of the demonstrations does.",
-    "RED ends with a whole cycle: it saw up to three updates of games more than the other arms.",
+    "RED ends with a whole cycle: it saw up to seven updates of games more than the other arms.",
     "All commanders are simulated. Proxy is the commander of the demonstrations itself, not a model of people.",
     "Switch is the RL player without a command and the cloned one under a command; it has no training of its own.",
     "BC was never shown a game without a command: its NA column is what it does where it knows nothing.",
     "Reward in all arms: half the result, half the difference of what is left of the bases; the paper's is the result.",
-    "The false premise: random commands to attack or defend without a fighter, to build without means or room.",
+    "The false premise: random commands to attack or defend without a fighter, to build without means or room. Orders "
+    "that need a fighter or means are not permitted then; what is counted is whether anybody else is ordered about.",
     "The table `published` is of another game, another scale and real people's commands: for the pattern alone.",
 )

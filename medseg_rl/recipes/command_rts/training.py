@@ -43,7 +43,7 @@ class Settings:
     demonstrations: int = 2000
     bc_updates: int = 1000
     value_warmup_updates: int = 100
-    updates: int = 64
+    updates: int = 128
     games: int = 64
     learning_rate: float = 1e-3
     joint_beta: float = 1.0
