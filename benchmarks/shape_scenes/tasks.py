@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -241,27 +241,40 @@ class CiderD:
 
     def __init__(self, document_counts: Counter[tuple[int, ...]], documents: int) -> None:
         self.document_counts, self.total = document_counts, math.log(documents)
+        self._known: dict[tuple[int, ...], list[_Weighted]] = {}  # of references, which come again and again
 
     def __call__(self, candidate: Sequence[int], references: Sequence[Sequence[int]]) -> float:
         """10 times the mean over n = 1..4 and references of the clipped cosine, times exp(-(length gap)^2 / 72)."""
         score = 0.0
-        for n in range(1, 5):
-            ours = self._vector(candidate, n)
-            for reference in references:
-                theirs = self._vector(reference, n)
-                shared = sum(
-                    min(weight, theirs.get(gram, 0.0)) * theirs.get(gram, 0.0) for gram, weight in ours.items()
-                )
-                norms = math.sqrt(sum(w * w for w in ours.values()) * sum(w * w for w in theirs.values()))
-                gap = len(candidate) - len(reference)
-                score += math.exp(-(gap**2) / 72) * shared / norms if norms else 0.0
+        ours = self._weighted(candidate)
+        for reference in references:
+            words = tuple(reference)
+            if words not in self._known:
+                self._known[words] = self._weighted(words)
+            nearness = math.exp(-((len(candidate) - len(words)) ** 2) / 72)
+            score += nearness * math.fsum(a.cosine(b) for a, b in zip(ours, self._known[words], strict=True))
         return 10 * score / 4 / len(references)
 
-    def _vector(self, words: Sequence[int], n: int) -> dict[tuple[int, ...], float]:
-        counts = Counter(grams(words, n))
-        return {
-            gram: count * (self.total - math.log(max(1, self.document_counts[gram]))) for gram, count in counts.items()
-        }
+    def _weighted(self, words: Sequence[int]) -> list[_Weighted]:
+        found = []
+        for n in range(1, 5):
+            counts = Counter(grams(words, n))
+            weights = {g: k * (self.total - math.log(max(1, self.document_counts[g]))) for g, k in counts.items()}
+            found.append(_Weighted(weights, math.sqrt(math.fsum(w * w for w in weights.values()))))
+        return found
+
+
+class _Weighted(NamedTuple):
+    """Runs of n words of one sentence with their TF-IDF weights, and the length of that vector."""
+
+    weights: dict[tuple[int, ...], float]
+    norm: float
+
+    def cosine(self, reference: _Weighted) -> float:
+        """Clipped: a run that is said oftener than in the reference gains nothing."""
+        norms, theirs = self.norm * reference.norm, reference.weights
+        shared = math.fsum(min(w, theirs[gram]) * theirs[gram] for gram, w in self.weights.items() if gram in theirs)
+        return shared / norms if norms else 0.0
 
 
 def grams(words: Sequence[int], n: int) -> list[tuple[int, ...]]:
