@@ -25,7 +25,7 @@ from medseg_rl.volume import Box
 from medseg_rl_gui.opening.starting import OpenedCase
 from medseg_rl_gui.painted_layers import PaintedLayers
 from medseg_rl_gui.preferences import Preferences
-from medseg_rl_gui.view_model import ClickMark, Overlay, ProposalView, Slices, ViewModel, Window
+from medseg_rl_gui.view_model import ClickMark, Mask, Overlay, ProposalView, Slices, ViewModel, Window
 from medseg_rl_gui.window_presets import initial_window, is_hounsfield
 
 Submit = Callable[[Callable[[], None]], object]
@@ -44,6 +44,7 @@ class CaseInHand:
         self.layers = PaintedLayers(self.session)
         self.selected_click: int | None = None
         self.preview: Preview | None = None
+        self._known: tuple[tuple[int, int, Box], Mask] | None = None
         self.recorder = self._recorder(store or FeedbackStore(), submit)
         self.view = restored(self._first_view(preferences), self._stored_view)
         self._saved_sequence = 0 if opened.keeping is None else opened.keeping.sequence
@@ -125,11 +126,18 @@ class CaseInHand:
         label = session.active_label if proposal is None else proposal.label
         if box is None:
             box = Box((0, 0, 0), (1, 1, 1))
-        inside = session.percent_in(box, label) > MASK_THRESHOLD
+        inside = self._inside(label, box)
         if preview is not None:
-            start = box.start
+            start, inside = box.start, inside.copy()
             inside[preview.box.shifted((-start[0], -start[1], -start[2])).slices] = preview.percent > MASK_THRESHOLD
         return ProposalView(label, box, inside)
+
+    def _inside(self, label: int, box: Box) -> Mask:
+        """The state of a label in a box; worked out once for all previews that lie over it."""
+        wanted = self.session.version, label, box
+        if self._known is None or self._known[0] != wanted:
+            self._known = wanted, self.session.percent_in(box, label) > MASK_THRESHOLD
+        return self._known[1]
 
     # --- kept safe ----------------------------------------------------------------------------------------------------
 

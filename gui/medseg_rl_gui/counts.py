@@ -71,9 +71,10 @@ def _farthest(case: CaseInHand, changed: Mask) -> float | None:
     shown = case.view.proposal
     if not clicks or shown is None or not changed.any():
         return None
-    rim = np.argwhere(_rim(changed))
+    rim = np.flatnonzero(_rim(changed))  # many times as fast as three indices for each
+    rim = rim[:: max(1, len(rim) // MOST_POINTS)]
     affine = case.session.image.affine
-    points = _to_world(affine, rim[:: max(1, len(rim) // MOST_POINTS)] + np.asarray(shown.box.start))
+    points = _to_world(affine, np.column_stack(np.unravel_index(rim, changed.shape)) + np.asarray(shown.box.start))
     nearest = np.full(len(points), np.inf)
     for click in clicks:
         offset = points - _to_world(affine, np.asarray([click]))
@@ -82,17 +83,20 @@ def _farthest(case: CaseInHand, changed: Mask) -> float | None:
 
 
 def _to_world(affine: FloatArray, indices: npt.NDArray[np.intp]) -> FloatArray:
-    world: FloatArray = indices @ affine[:3, :3].T + affine[:3, 3]
+    """RAS+ mm of voxel indices (n, 3). Column by column: a matrix product waits for the threads that the model uses."""
+    world: FloatArray = np.tile(affine[:3, 3], (len(indices), 1))
+    for axis in range(3):
+        world += indices[:, axis, None] * affine[:3, axis]
     return world
 
 
 def _rim(mask: Mask) -> Mask:
     """The voxels of a mask that have a neighbour outside; what is farthest from anything lies there."""
-    inner = mask.copy()
+    inner = np.zeros_like(mask)
+    inner[1:-1, 1:-1, 1:-1] = mask[1:-1, 1:-1, 1:-1]
     for axis in range(3):
-        inner &= np.roll(mask, 1, axis) & np.roll(mask, -1, axis)
-        edge = [slice(None)] * 3
-        for end in (0, -1):
-            edge[axis] = end  # type: ignore[call-overload]
-            inner[tuple(edge)] = False
+        before, after = [slice(None)] * 3, [slice(None)] * 3
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        inner[tuple(after)] &= mask[tuple(before)]
+        inner[tuple(before)] &= mask[tuple(after)]
     return mask & ~inner

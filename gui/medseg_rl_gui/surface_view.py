@@ -238,8 +238,8 @@ class SurfaceView(QFrame):
 
 
 def _looks(model: ViewModel) -> tuple[object, ...]:
-    """What decides how surfaces look, whatever their form."""
-    return model.labels, model.overlay.hidden, None if model.proposal is None else model.proposal.label
+    """What decides how surfaces look, whatever their form. A proposal is dressed with the surface that it leads to."""
+    return model.labels, model.overlay.hidden
 
 
 def make_on(view: SurfaceView, worker: Worker) -> None:

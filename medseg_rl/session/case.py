@@ -79,6 +79,7 @@ class Case:
         if (active is None and not table.labels) or (active is not None and active not in table):
             table = table.adding(value=active)
         self._ledger = Ledger(table)
+        self._counted: tuple[int, Ledger, Proposal | None] | None = None  # what a version proposes
         self.active_label = table.values[0] if active is None else active
 
     # --- what there is ----------------------------------------------------------------------------------------------
@@ -181,7 +182,12 @@ class Case:
 
     @property
     def proposal(self) -> Proposal | None:
-        """The open proposal, counted against the accepted mask; None when there is none."""
+        """The open proposal, counted against the accepted mask; None when there is none. Counted once a version."""
+        if self._counted is None or self._counted[0] != self.version or self._counted[1] is not self._ledger:
+            self._counted = self.version, self._ledger, self._count_proposal()
+        return self._counted[2]
+
+    def _count_proposal(self) -> Proposal | None:
         value = self._ledger.open_label
         if value is None:
             return None
