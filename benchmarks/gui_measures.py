@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, QPoint, QPointF, Qt, QTimer
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtTest import QTest
@@ -177,6 +178,22 @@ class Measures:
             self.hand.go_to("axial", place)
             self._click(place, found)
             self.hand.key("Esc")
+
+    def clicks_on(self, mask: npt.NDArray[np.bool_], places: list[Point], found: dict[str, list[float]]) -> None:
+        """Each click on what is proposed already: an organ from a mask and the clicks before it."""
+        own: dict[str, list[float]] = {"preview": [], "result": [], "stall": []}
+        before = len(self.cpu.get("stall", []))
+        self.take("point")
+        self.program.controller.refining.start_from(lambda: mask, "Organ")
+        self.rest()
+        for place in places:
+            self.hand.go_to("axial", place)
+            self._click(place, own)
+            self.rest()
+        self.hand.key("Esc")
+        found["stall organ"] = own["stall"]
+        self.cpu["stall organ"] = self.cpu["stall"][before:]
+        del self.cpu["stall"][before:]
 
     def _click(self, place: Point, found: dict[str, list[float]]) -> None:
         refining, desk = self.program.controller.refining, self.program.controller.desk

@@ -35,6 +35,9 @@ ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "benchmarks" / "GUI.md"
 BEGIN, END = "<!-- speed -->", "<!-- end of speed -->"
 SCREEN = "1920x1200x24"
+RIM = np.array(
+    [(0.53, 0.45, 0.5), (0.36, 0.62, 0.5), (0.19, 0.45, 0.5), (0.36, 0.45, 0.71), (0.36, 0.27, 0.5)]
+)  # liver
 Found = dict[str, list[float]]
 Files = tuple[Path, Path]  # image, mask of the organ
 
@@ -61,6 +64,7 @@ ROWS = (
     Row("preview", "click to first preview, CPU", 0.150, None),
     Row("result", "click to result, CPU", 0.300, 3.0),
     Row("stall", "longest stall of the window during a click", 0.050, None),
+    Row("stall organ", "the same on a proposal of an organ of 2 million voxels", 0.050, None),
     Row("candidates", "four candidates, CPU", 2.0, 10.0),
     Row("suggestion", "suggestion, CPU", 0.300, 2.0),
     Row("undo", "undo of an edit of an organ", 0.100, 0.300),
@@ -220,11 +224,15 @@ def _two_dimensions(program: Program, files: Files, repetitions: int, found: Fou
 
 def _first_clicks(program: Program, measures: Measures, found: Found) -> None:
     """In a new case: the first click loads torch and the model, the others show what a click takes."""
+    from benchmarks.gui_volumes import liver
+
     places = _places(program, 12)
     once: Found = {}
     measures.clicks(places[:1], once)
     found["first"] = once["result"]
     measures.clicks(places[1:], found)
+    rim = [_world(program.session.image, part * program.session.image.shape) for part in RIM]
+    measures.clicks_on(liver(), rim, found)
 
 
 def _places(program: Program, count: int) -> list[Point]:
