@@ -35,14 +35,14 @@ class Sizes:
     gain from the smaller steps alone.
     """
 
-    training_scenes: int = 2000
+    training_scenes: int = 4000
     test_scenes: int = 500
-    updates: int = 600
+    updates: int = 6000
     tuning: int = 300
     batch: int = 32
     samples: int = 4
     learning_rate: float = 2e-3
-    tuning_rate: float = 2e-4
+    tuning_rate: float = 5e-4
     variance_batches: int = 30
 
 

@@ -41,12 +41,12 @@ class Settings:
     size: int = 10
     horizon: int = 64
     demonstrations: int = 2000
-    bc_updates: int = 1000
+    bc_updates: int = 600
     value_warmup_updates: int = 100
     updates: int = 128
     games: int = 64
     learning_rate: float = 1e-3
-    joint_beta: float = 1.0
+    joint_beta: float = 0.3
     bc_ratio: float = 1.0
     nll_tolerance: float = 0.10
     phase_updates: int = 8
