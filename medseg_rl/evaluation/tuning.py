@@ -56,13 +56,13 @@ GRIDS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "B": tuple(
             f"empty_reach_mm={reach},geodesic={geodesic},intensity={intensity},kappa_mm={kappa},smoothness={smoothness}"
             for kappa, intensity, geodesic, smoothness, reach in (
-                (20, 0, 4, 4, 1000),
-                (40, 0, 4, 4, 1000),
+                (20, 0.1, 4, 2, 1000),
                 (40, 0, 4, 2, 1000),
+                (40, 0.1, 4, 2, 1000),
                 (40, 0.25, 4, 2, 1000),
-                (40, 0.1, 6, 4, 1000),
+                (40, 0.1, 4, 1, 1000),
+                (40, 0.1, 6, 2, 1000),
                 (80, 0.1, 4, 2, 1000),
-                (80, 0, 4, 2, 1000),
                 (40, 0.25, 4, 2, 12),
             )
         ),
@@ -91,7 +91,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[str]]] = {
                 (500, 4, 1000),
                 (500, 3, 12),
                 (500, 0, 1000),
-                (1000, 3, 1000),
+                (250, 10, 1000),
             )
         ),
     },

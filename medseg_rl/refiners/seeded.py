@@ -20,7 +20,7 @@ from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel, clicks_inside, newest_per_voxel
 from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, never_cancelled, no_preview
 from medseg_rl.refiners.holding import LABEL_PERCENT, hold
-from medseg_rl.refiners.seeds import Region, at, knows_the_object, seed_regions
+from medseg_rl.refiners.seeds import Region, at, border, knows_the_object, seed_regions
 from medseg_rl.volume import Box, Spacing
 
 
@@ -93,9 +93,8 @@ class SeededRefiner(ABC):
         percent = request.percent.copy()
         if request.n_new_clicks:
             box, problem = posed(request, self.config)
-            inside = problem.foreground.copy()
-            if problem.free.any() and problem.foreground.any() and problem.background.any():
-                inside = np.where(problem.free, self.solve(problem), inside)
+            solvable = problem.free.any() and problem.foreground.any() and problem.background.any()
+            inside = np.where(problem.free, self.solve(problem) if solvable else problem.mask, problem.foreground)
             changed = inside != problem.mask
             part = percent[box.slices]
             part[changed & inside] = LABEL_PERCENT[ClickLabel.FOREGROUND]
@@ -108,9 +107,12 @@ class SeededRefiner(ABC):
 def posed(request: RefinementRequest, config: SeededConfig) -> tuple[Box, SeededProblem]:
     """The part of the region that the new clicks may change, with a margin of what stands, and its seeds."""
     new_clicks = request.clicks[len(request.clicks) - request.n_new_clicks :]
-    informed = knows_the_object(request.percent)
+    whole = request.percent > MASK_THRESHOLD
+    before = request.percent if request.before_clicks is None else request.before_clicks
+    # A mask that crosses the border of the region is a part of more than clicks here can say.
+    informed = knows_the_object(before) or bool(whole[border(whole.shape)].any())
     reach = config.reach_mm if informed else config.empty_reach_mm
-    if not (request.percent > MASK_THRESHOLD).any():
+    if not whole.any():
         reach = np.inf
     box = Box.whole(request.percent.shape)
     if np.isfinite(reach):

@@ -192,6 +192,23 @@ def test_only_the_first_click_on_nothing_seeds_its_surroundings():
     assert not informed.foreground[11, 10, 7]
 
 
+@pytest.mark.parametrize("kind", sorted(SOLVERS))
+def test_what_no_seed_speaks_against_stays(kind: str):
+    """A region all inside the object, as a tile of a large one is: there is no background to compete."""
+    percent = np.full(SHAPE, HIGHEST, np.uint8)
+    request = replace(block_request((Click((11, 10, 9), FOREGROUND),)), percent=percent, before_clicks=percent * 0 + 1)
+    assert np.array_equal(SOLVERS[kind]().refine(request), percent)
+
+
+def test_whether_a_start_knew_anything_is_asked_of_the_state_before_the_clicks():
+    request = block_request((Click((14, 10, 9), FOREGROUND),))
+    empty = np.full(SHAPE, LOWEST, np.uint8)
+    assert posed(request, SeededConfig())[1].informed
+    assert not posed(replace(request, before_clicks=empty), SeededConfig())[1].informed
+    crossing = np.where(np.indices(SHAPE)[0] > 9, HIGHEST, LOWEST).astype(np.uint8)  # goes on beyond the region
+    assert posed(replace(request, percent=crossing, before_clicks=empty), SeededConfig())[1].informed
+
+
 # ---- the walk --------------------------------------------------------------------------------------------------------
 
 
