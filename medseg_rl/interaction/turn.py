@@ -123,7 +123,7 @@ def take_turn(
     clock = _Clock()
     radius = guard_radius(config, turn.mask_box, turn.n_new)
     side = view_side(refiner) if turn.n_new else None
-    view = None if side is None else _view(turn, refiner, config, side, cancel, progress)
+    view = None if side is None else _view(turn, refiner, config, side, cancel)
     box = _first_region(turn, config, radius) if view is None else view.box
     growths = 0
     while True:
@@ -222,14 +222,7 @@ def _larger(turn: TurnInput, box: Box, radius: float | None, config: Interaction
     return larger
 
 
-def _view(
-    turn: TurnInput,
-    refiner: Refiner,
-    config: InteractionConfig,
-    side: int,
-    cancel: Callable[[], bool],
-    progress: Progress | None,
-) -> View:
+def _view(turn: TurnInput, refiner: Refiner, config: InteractionConfig, side: int, cancel: Callable[[], bool]) -> View:
     within = turn.reach(config)
     mask = filled(turn.percent[within.slices], turn.background) > MASK_THRESHOLD
     if mask.any():
@@ -237,7 +230,7 @@ def _view(
 
     def seen(view: View) -> int:
         work = _read(turn, view.box, None)
-        wanted, _ = _refine(turn, work, refiner, config, cancel, progress, None, view)
+        wanted, _ = _refine(turn, work, refiner, config, cancel, None, None, view)
         return int(np.count_nonzero(with_rules(work, wanted, config, turn.spacing) > MASK_THRESHOLD))
 
     close = click_view(None, within, turn.clicks, turn.n_new, turn.spacing, side)

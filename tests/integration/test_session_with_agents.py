@@ -79,10 +79,13 @@ def case():
     return image, read_mask(sample_path("hippocampus_right_label.nii.gz"), like=image).array > 0
 
 
-def opened(bundle, image):
+def opened(bundle, image, reference):
+    """From the automatic start; from a mask that is a little off where the bundle gives none."""
     session = SegmentationSession(image, bundle.refiner, InteractionConfig(steps=bundle.steps))
     if bundle.has_automatic:
         session.automatic_start(bundle.automatic().predict)
+    else:
+        session.set_start(np.roll(reference, 2, axis=1))
     return session
 
 
@@ -103,7 +106,7 @@ def some_clicks(reference):
 def test_clicks_of_one_turn_match_the_same_clicks_one_by_one(trained, case):
     image, reference = case
     clicks = some_clicks(reference)
-    batched, single = opened(trained, image), opened(trained, image)
+    batched, single = opened(trained, image, reference), opened(trained, image, reference)
     batched.click_voxels(clicks)
     for click in clicks:
         single.click_voxels([click])
@@ -112,7 +115,7 @@ def test_clicks_of_one_turn_match_the_same_clicks_one_by_one(trained, case):
 
 def test_trained_agents_respect_clicks_repeat_themselves_and_undo_bit_for_bit(trained, case):
     image, reference = case
-    one, two = opened(trained, image), opened(trained, image)
+    one, two = opened(trained, image, reference), opened(trained, image, reference)
     states = []
     for click in some_clicks(reference):
         states.append(one.percent)
@@ -127,7 +130,7 @@ def test_trained_agents_respect_clicks_repeat_themselves_and_undo_bit_for_bit(tr
 
 def test_candidates_of_shipped_agents_are_distinct_whole_and_keep_the_clicks(trained, case):
     image, reference = case
-    session = opened(trained, image)
+    session = opened(trained, image, reference)
     inside = tuple(int(v) for v in np.argwhere(reference)[len(np.argwhere(reference)) // 2])
     session.click_voxels([Click(inside, OBJECT)])
     found = session.candidates(4)
@@ -141,7 +144,7 @@ def test_candidates_of_shipped_agents_are_distinct_whole_and_keep_the_clicks(tra
 
 def test_shipped_agents_say_where_to_look_next_and_that_they_take_no_commands(trained, case):
     image, reference = case
-    session = opened(trained, image)
+    session = opened(trained, image, reference)
     session.click_voxels([Click(tuple(int(v) for v in np.argwhere(reference)[0]), OBJECT)])
     seen = []
     for _ in range(3):
@@ -157,7 +160,7 @@ def test_shipped_agents_say_where_to_look_next_and_that_they_take_no_commands(tr
 
 def test_what_is_painted_while_shipped_agents_refine_holds(trained, case):
     image, reference = case
-    session = opened(trained, image)
+    session = opened(trained, image, reference)
     first = tuple(int(v) for v in np.argwhere(reference)[len(np.argwhere(reference)) // 2])
     stroke = Brush((image.index_to_world(np.add(first, (0, 0, 3))),), 2.0, erase=True)
     job = session.prepare(PlaceVoxelClicks((Click(first, OBJECT),)))
