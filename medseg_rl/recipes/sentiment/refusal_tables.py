@@ -16,7 +16,8 @@ from medseg_rl.rlhf.rules import Rubric, error_rates
 
 def refusal_table(result: Result) -> list[Row]:
     """Both rates before and after, pooled over seeds, with Wilson's intervals; F1 as mean over seeds."""
-    known, rows = rubric(), []
+    known = rubric()
+    rows: list[Row] = []
     for group, shown in (("paraphrase", "paraphrases of known intents"), ("new", "new intents of ten use cases")):
         for which, policy in (("before", "early"), ("after", "after PPO on rules")):
             runs = [[row[1:4] for row in run[which] if row[0] == group] for run in result["runs"]]
