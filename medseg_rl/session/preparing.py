@@ -105,9 +105,9 @@ def what_stops(session: Case, index: Index) -> str:
     for value in present:
         name = session.labels[value].name if value in session.labels else f"Label {value}"
         if session.labels.is_locked(value, active=session.active_label):
-            return f"in label {name}, which is locked; make it the active label, or click outside it"
+            return f"in {name}, which is locked; make it the active label, or click outside it"
         if session.overwrite == "keep":
-            return f"in label {name}, which is kept; choose to replace or overlap others, or click outside it"
+            return f"in {name}, which is kept; choose to replace or overlap others, or click outside it"
     return ""
 
 

@@ -77,7 +77,8 @@ def test_disabled_quantities_stay_on_a_banner(office: Office, tmp_path: Path) ->
     write_series(tmp_path / "ct", ct(), without=(4, 5))
     office.desk.dialogs.answers = [lambda dialog: dialog.missing.choose("keep") or True]
     assert office.files.open_paths([tmp_path / "ct"])
-    assert "Quantities are disabled" in office.banners.shown[OPENED].text.text()
+    assert "quantities are disabled" in office.banners.shown[OPENED].text.text().lower()
+    assert office.banners.shown[OPENED].text.text().lower().count("quantities are disabled") == 1
 
 
 def test_the_other_position_is_one_button_away(office: Office, tmp_path: Path) -> None:

@@ -167,6 +167,22 @@ def test_of_two_files_that_do_not_say_what_they_are_the_image_opens_and_the_othe
     desk.close()
 
 
+def test_a_mask_and_its_table_dropped_on_the_open_image_come_together(desk: Desk, tmp_path: Path) -> None:
+    write_volume(tmp_path / "seg.nii.gz", Volume(ball().astype(np.uint8), AFFINE))
+    write_label_table(tmp_path / "names.csv", LabelMap((Label(1, "Spleen", (1, 2, 3)),)))
+    desk.dialogs.answers = ["mask"]
+    before = desk.case.opened
+    assert desk.flow.open([tmp_path / "names.csv", tmp_path / "seg.nii.gz"])
+    assert desk.case.opened is before
+    np.testing.assert_array_equal(desk.case.session.label_map, ball())
+    assert desk.case.session.labels[1].name == "Spleen"
+
+
+def test_a_mask_without_a_voxel_is_told_and_changes_nothing(desk: Desk, tmp_path: Path) -> None:
+    assert not load(desk, mask_file(tmp_path / "mask.nrrd", array=np.zeros(SHAPE, np.uint8)))
+    assert "marks no voxel" in desk.dialogs.texts[-1]
+
+
 def test_a_folder_of_label_objects_stands_for_them(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "seg").mkdir()
     write_segmentation(tmp_path / "seg" / "two.seg.nrrd", two_labels(), like=ct())

@@ -147,7 +147,7 @@ class Feedback(QObject):
             self._on_worker(
                 lambda path=path: self.store.export(path, images=images),  # type: ignore[misc]
                 lambda n, name=path.name: self._desk.say(  # type: ignore[misc]
-                    tr("{name} was written: {n} records").format(name=name, n=whole(n))
+                    tr("{name} was written. Records: {n}").format(name=name, n=whole(n))
                 ),
             )
 
@@ -160,7 +160,7 @@ class Feedback(QObject):
             self._on_worker(self.store.delete_all, self._deleted)
 
     def _deleted(self, count: int) -> None:
-        self._desk.say(tr("{n} records of feedback were deleted").format(n=whole(count)))
+        self._desk.say(tr("Feedback was deleted. Records: {n}").format(n=whole(count)))
         self.changed.emit()
 
     def _on_worker(

@@ -99,7 +99,7 @@ class FileActions:
         self._say(opened.lines[0])
         warnings = [line for line in opened.lines[1:] if opened.forms_apart_mm is None or "qform" not in line]
         disabled = opened.image.source.get("quantities")
-        if disabled:
+        if disabled and not any("quantities are disabled" in line for line in warnings):
             warnings.append(tr("Quantities are {why}").format(why=disabled))
         if warnings:
             self._banners.show_banner(OPENED, "\n".join(warnings), tone="warning")

@@ -130,8 +130,10 @@ class OpeningFlow:
         onto = [path for path in paths if kinds[path] in ("labels", "table")]
         if sessions:
             return self._open_session(sessions[0])
-        if len(paths) == 1 and images and (answer := self._is_mask_after_all(images[0])) is not None:
-            return self._load_onto_open_case(images[0]) if answer == "mask" else self._open_image(images[0])
+        for path in list(images):
+            if self._is_mask_after_all(path) == "mask":
+                images.remove(path)
+                onto.insert(0, path)  # before a table that names its labels
         done = bool(images) and self._open_image(images[0])
         if images and not done:
             return False

@@ -49,7 +49,12 @@ class MaskFlow:
             found = self._elsewhere(path, like, error, options)
         except InputFileError as error:
             found = self._probabilities(path, like, error, options)
-        return None if found is None or self._is_rather_an_image(path, found) else found
+        if found is None or self._is_rather_an_image(path, found):
+            return None
+        if not any(found.voxels.values()):
+            text = tr("“{name}” marks no voxel of the open image; if it belongs to another one, open that first")
+            raise MedSegError(text.format(name=path.name))
+        return found
 
     def _is_rather_an_image(self, path: Path, found: Segmentation) -> bool:
         """Asks where there are so many values that they may be grey levels."""

@@ -72,7 +72,7 @@ class ProposalBar(QFrame):
         self._show()
 
     def _show(self) -> None:
-        self.said.say(" ".join(part for part in (self._desk.question, self._counted()) if part))
+        self.said.say(". ".join(part for part in (self._desk.question, self._counted()) if part))
         self._dress()
 
     def _counted(self) -> str:
