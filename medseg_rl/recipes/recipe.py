@@ -28,6 +28,7 @@ RECIPES: dict[str, str] = {
     "instructgpt": "medseg_rl.recipes.refinement.preferred",
     "lane_keeping": "medseg_rl.recipes.lane_keeping.recipe",
     "sentiment": "medseg_rl.recipes.sentiment.recipe",
+    "task_rewards": "medseg_rl.recipes.refinement.task_rewards",
 }
 
 Result = dict[str, Any]  # what JSON can hold

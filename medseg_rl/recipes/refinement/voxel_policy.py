@@ -116,7 +116,6 @@ def weights_of(episode: Episode) -> Tensor:
     return torch.from_numpy(weights.astype(np.float32))
 
 
-@torch.no_grad()
 def rolled_out(
     actor: VoxelPolicy,
     reference: VoxelPolicy,
@@ -126,6 +125,17 @@ def rolled_out(
     generator: torch.Generator | None,
 ) -> tuple[Rollout, Tensor]:
     """Actions drawn at temperature 1, the best ones without a generator; and states (batch, time + 1, x, y, z)."""
+    inputs, states = acted(actor, prompts, steps=steps, generator=generator)
+    with torch.no_grad():
+        now, before = actor.evaluate(inputs), reference.evaluate(inputs)
+    return Rollout(inputs, now.logprobs, before.logprobs, now.values, now.entropy, inputs["mask"]), states
+
+
+@torch.no_grad()
+def acted(
+    actor: VoxelPolicy, prompts: Sequence[Episode], *, steps: int, generator: torch.Generator | None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs of `VoxelPolicy.evaluate` and states of an interaction, as `rolled_out`, without scoring the actions."""
     channels = actor.network.channels
     states = [episode.percent.copy() for episode in prompts]
     features: Tensor | None = None
@@ -151,9 +161,7 @@ def rolled_out(
         "actions": torch.stack(actions, 1),
         "mask": mask,
     }
-    now, before_all = actor.evaluate(inputs), reference.evaluate(inputs)
-    rollout = Rollout(inputs, now.logprobs, before_all.logprobs, now.values, now.entropy, mask)
-    return rollout, torch.stack([*percents, torch.from_numpy(np.stack(states))], 1)
+    return inputs, torch.stack([*percents, torch.from_numpy(np.stack(states))], 1)
 
 
 def masks_of(states: Tensor) -> Tensor:
