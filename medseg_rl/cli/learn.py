@@ -32,27 +32,36 @@ def learn(
         typer.Option(help="Folder of public cases: mixed in, and needed for a promotion.", show_default=False),
     ] = None,
     dataset: DatasetOption = "hippocampus",
+    annotator: Annotated[
+        str | None,
+        typer.Option(
+            help="Also a model of this annotator's own, with an automatic start as he draws.", show_default=False
+        ),
+    ] = None,
     changes: ChangesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn from accepted masks; write a candidate bundle, its card, its games, and whether it may be promoted.
 
     --set changes a setting, such as updates=200, ptx_share=0.3, or start_updates=60 to let the automatic start learn
-    too.
+    too. With --annotator, what the start learned goes into a second model for that annotator alone: the candidate for
+    everybody keeps the start that it had.
     """
-    from medseg_rl.recipes.recipe import Work, with_changes
+    from medseg_rl.config import with_changes
+    from medseg_rl.recipes.recipe import Work
 
     with interruptible(STOPPED) as cancel, progress("reading the records") as bar:
         from medseg_rl.bundle import load_bundle
         from medseg_rl.dataset import find_dataset, load_dataset
-        from medseg_rl.recipes.refinement.learning import LearnConfig, summary
+        from medseg_rl.recipes.refinement.learning import START_UPDATES, LearnConfig, summary
         from medseg_rl.recipes.refinement.learning import learn as learned_from
 
         def report(stage: str, done: int, total: int) -> None:
             bar.rename(stage)
             bar.show(done, total)
 
-        config = with_changes(LearnConfig(), changes or ())
+        asked = LearnConfig(annotator=annotator, start_updates=START_UPDATES) if annotator else LearnConfig()
+        config = with_changes(asked, changes or ())
         public = None if data is None else load_dataset(find_dataset(data, dataset))
         work = Work(output, report=report, cancel=cancel)
         found = summary(learned_from(stores, load_bundle(bundle, automatic=True), config, work, dataset=public))
@@ -68,5 +77,10 @@ def learn(
         print(f"  {source['path']}: consent {source['consent']}; left out: {left}")
     rows = [(g["name"], "yes" if g["passed"] else "no", g["found"]) for g in verdict["gates"]]
     print_table("", ("gate", "passed", "found"), rows)
+    if found["own"] is not None:
+        gates = found["own"]["verdict"]["gates"]
+        wins = all(gate["passed"] for gate in gates if gate["name"].startswith("wins"))
+        against = "wins against" if wins else "is not shown to win against"
+        print(f"{found['own']['bundle']}: for {annotator} alone; {against} {verdict['incumbent']} on held-out records")
     place = "may replace" if verdict["promoted"] else "does not replace"
     print(f"{verdict['candidate']} {place} {verdict['incumbent']}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from typer.testing import CliRunner
 
 from medseg_rl.bundle import bundle_names, load_bundle
 from medseg_rl.cli import app
-from medseg_rl.errors import Cancelled
+from medseg_rl.errors import Cancelled, InputFileError
 from medseg_rl.recipes.recipe import Work
-from medseg_rl.recipes.refinement import flywheel, preferred
+from medseg_rl.recipes.refinement import flywheel, preferred, task_rewards
 from medseg_rl.recipes.refinement.clinician import corrects
 from medseg_rl.recipes.refinement.labelled import phantom_cases
 from medseg_rl.recipes.refinement.learning import LearnConfig, learn
@@ -66,6 +67,32 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(store: Path, tmp_path
     assert learn([store], incumbent, FEW, Work(folder)).bundle.files == whole.files
 
 
+def test_what_the_start_learned_for_an_annotator_is_in_a_model_of_his_own_and_nobody_elses(
+    store: Path, tmp_path: Path
+) -> None:
+    incumbent = load_bundle("hippocampus")
+    config = replace(FEW, updates=0, annotator="dr_wide")
+    found = learn([store], incumbent, config, Work(tmp_path))
+    assert found.own is not None
+    assert found.own.name == "hippocampus_for_dr_wide"
+    assert "for the annotator dr_wide, and nobody else" in (found.own.folder / "docs" / "README.md").read_text("utf-8")
+    weights = ("models/agent.safetensors", "models/automatic.safetensors")
+    assert [found.bundle.files[name] == incumbent.files[name] for name in weights] == [True, True]
+    assert [found.own.files[name] == incumbent.files[name] for name in weights] == [True, False]
+    assert {game.first for game in read_games(tmp_path / "own" / "games.csv")} == {
+        f"{found.own.name}@{found.own.hash[:16]}"
+    }
+
+
+@pytest.mark.parametrize(("annotator", "start", "said"), [("../x", 1, "names a folder"), ("anna", 0, "start_updates")])
+def test_an_annotator_without_a_folders_name_or_without_anything_to_learn_is_refused(
+    annotator: str, start: int, said: str, store: Path, tmp_path: Path
+) -> None:
+    config = replace(FEW, annotator=annotator, start_updates=start)
+    with pytest.raises(InputFileError, match=said):
+        learn([store], load_bundle("hippocampus"), config, Work(tmp_path))
+
+
 def test_the_flywheel_writes_its_table(tmp_path: Path) -> None:
     report = flywheel.run(Work(tmp_path, smoke=True))
     write_report(tmp_path, report)
@@ -88,3 +115,20 @@ def test_the_three_steps_run_on_the_voxel_agents_and_begin_where_the_supervised_
         assert abs(result["first_kl"]) < 1e-6
         assert result["points"][0]["kl"] == pytest.approx(0, abs=1e-3)
     assert preferred.run(Work(tmp_path, smoke=True)).table == report.table
+
+
+def test_task_rewards_write_all_arms_and_go_on_after_a_stop_as_if_there_had_been_none(tmp_path: Path) -> None:
+    asked = [0]
+
+    def stop() -> bool:
+        asked[0] += 1
+        return asked[0] == 6
+
+    with pytest.raises(Cancelled):
+        task_rewards.run(Work(tmp_path / "stopped", smoke=True, cancel=stop))
+    stopped = task_rewards.run(Work(tmp_path / "stopped", smoke=True))
+    whole = task_rewards.run(Work(tmp_path / "whole", smoke=True))
+    assert stopped.table == whole.table
+    assert [row["arm"] for row in whole.table] == ["before", *(arm.label for arm in task_rewards.ARMS)]
+    write_report(tmp_path / "whole", whole)
+    assert "claims nothing" in (tmp_path / "whole" / "card.md").read_text(encoding="utf-8")

@@ -88,14 +88,20 @@ def candidate_card(
     dataset: Dataset | None,
     config: dict[str, Any],
     public_cases: int,
+    *,
+    belongs_to: str = "",
 ) -> BundleCard:
-    """What a person reads of the candidate: what it learned from, what was left out and why, under which consent."""
+    """What a person reads of the candidate: what it learned from, what was left out and why, under which consent.
+
+    `belongs_to`: whose model it is where it is no candidate for a place that others share.
+    """
     ours = incumbent.metadata["medseg_rl"]
     low, high = ours.get("spacing_range_mm") or (0.0, None)
     lines = [
         f"# {name}",
         "",
-        f"A candidate for the place of {incumbent.name} {incumbent.version} ({incumbent.hash[:16]}), trained on "
+        (f"A model for {belongs_to} beside" if belongs_to else "A candidate for the place of")
+        + f" {incumbent.name} {incumbent.version} ({incumbent.hash[:16]}), trained on "
         "from its weights. For research, not for diagnosis or treatment.",
         "",
         "## What it learned from",
@@ -103,7 +109,8 @@ def candidate_card(
         f"{len(material.train)} accepted masks of {material.patients[0]} patients; {len(material.held_out)} of "
         f"{material.patients[1]} others were kept for choosing weights and for its games. Who: "
         + ", ".join(f"{count} by {kind} annotators" for kind, count in material.annotators.items())
-        + ".",
+        + ". "
+        + f"Strokes into running refinements: {len(material.strokes)} of the patients to train on.",
         "",
         "| store | consent | effective records | left out |",
         "|---|---|---|---|",

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from medseg_rl.errors import InputFileError
+from medseg_rl.recipes.refinement.strokes import Stroke, strokes_of
 from medseg_rl.rlhf.arrays import MAX_FILE_BYTES, read_array
 from medseg_rl.rlhf.consent import read_consent
 from medseg_rl.rlhf.manifest import effective, read_records, usable
-from medseg_rl.rlhf.records import Demonstration, Record, RecordError, VolumePrompt
+from medseg_rl.rlhf.records import Demonstration, Intervention, Record, RecordError, VolumePrompt
 from medseg_rl.rlhf.store import CONSENT, MANIFEST
 from medseg_rl.training_scenes import TrainingCase
 
@@ -37,7 +38,10 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """`train`, `held_out`: accepted masks of different patients. `fingerprint`: SHA-256 over all records used."""
+    """`train`, `held_out`: accepted masks of different patients. `fingerprint`: SHA-256 over all records used.
+
+    `strokes`: what was painted into running refinements, of the patients to train on.
+    """
 
     train: tuple[TrainingCase, ...]
     held_out: tuple[TrainingCase, ...]
@@ -45,6 +49,7 @@ class Material:
     sources: tuple[Source, ...]
     fingerprint: str
     annotators: dict[str, int] = field(default_factory=dict)
+    strokes: tuple[Stroke, ...] = ()
 
 
 def read_material(stores: Sequence[Path], unpacked: Path, *, held_out_share: float = 0.2, seed: int = 0) -> Material:
@@ -53,11 +58,13 @@ def read_material(stores: Sequence[Path], unpacked: Path, *, held_out_share: flo
     Raises InputFileError: nothing there, or fewer than three patients to learn from; RecordError: a damaged store.
     """
     found: list[tuple[Demonstration, TrainingCase]] = []
+    strokes: dict[str, Stroke] = {}
     sources = []
     for number, path in enumerate(stores):
         folder, records, consent = _opened(path, unpacked / str(number))
-        cases, source = _cases(path, folder, records, consent)
+        cases, painted, source = _cases(path, folder, records, consent)
         found += cases
+        strokes |= {stroke.id: stroke for stroke in painted}
         sources.append(source)
     seen: dict[str, tuple[Demonstration, TrainingCase]] = {record.record_id: (record, c) for record, c in found}
     held = _held_out([record for record, _ in seen.values()], held_out_share, seed)
@@ -78,8 +85,9 @@ def read_material(stores: Sequence[Path], unpacked: Path, *, held_out_share: flo
         tuple(others),
         (len(groups - held), len(held)),
         tuple(sources),
-        hashlib.sha256("\n".join(sorted(seen)).encode()).hexdigest(),
+        hashlib.sha256("\n".join(sorted({*seen, *strokes})).encode()).hexdigest(),
         dict(Counter(record.annotator_kind for record, _ in seen.values())),
+        tuple(stroke for stroke in strokes.values() if stroke.group not in held),
     )
 
 
@@ -117,14 +125,17 @@ def _unpack(archive: zipfile.ZipFile, folder: Path) -> tuple[Record, ...]:
 
 def _cases(
     path: Path, folder: Path, records: Sequence[Record], consent: str
-) -> tuple[list[tuple[Demonstration, TrainingCase]], Source]:
+) -> tuple[list[tuple[Demonstration, TrainingCase]], tuple[Stroke, ...], Source]:
     kinds = dict(sorted(Counter(record.kind for record in effective(records)).items()))
     if not consent:
-        return [], Source(path.name, "taken back", kinds, {"consent taken back": sum(kinds.values())})
+        return [], (), Source(path.name, "taken back", kinds, {"consent taken back": sum(kinds.values())})
     chosen = usable(records, needs_image=True)
-    skipped = Counter(chosen.skipped)
+    painted = strokes_of(chosen.records, folder)
+    skipped = Counter(chosen.skipped) + Counter(painted.skipped)
     cases = []
     for record in chosen.records:
+        if isinstance(record, Intervention):
+            continue
         if not isinstance(record, Demonstration) or not isinstance(record.prompt, VolumePrompt):
             skipped[f"{record.kind}: trains nothing here"] += 1
             continue
@@ -133,7 +144,7 @@ def _cases(
             cases.append((record, case))
         else:
             skipped["empty mask"] += 1
-    return cases, Source(path.name, consent, kinds, dict(sorted(skipped.items())))
+    return cases, painted.strokes, Source(path.name, consent, kinds, dict(sorted(skipped.items())))
 
 
 def _case(record: Demonstration, folder: Path) -> TrainingCase:
