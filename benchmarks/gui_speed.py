@@ -210,6 +210,7 @@ def _two_dimensions(program: Program, files: Files, repetitions: int, found: Fou
     program.settled()
     if program.session.mask_box is None:
         raise RuntimeError("the organ was not loaded")
+    measures.rest()
     program.window.right.tabs.setCurrentIndex(0)
     for plane in ("axial", "coronal", "sagittal"):
         found[f"scroll {plane}"] = list(measures.scroll(plane))
