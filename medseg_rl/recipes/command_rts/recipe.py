@@ -65,25 +65,26 @@ def run(work: Work) -> Report:
     """All arms and seeds. Raises Cancelled; what was finished is kept."""
     settings = with_changes(SMOKE if work.smoke else Settings(), work.changes)
     seeds = range(work.seeds or settings.seeds)
-    work.open(dataclasses.asdict(settings) | {"seeds": None, "smoke": work.smoke})
+    stored = {name: value for name, value in dataclasses.asdict(settings).items() if name != "leave_out"}
+    work.open(stored | {"seeds": None, "smoke": work.smoke})
+    arms = [arm for arm in TRAINED if arm not in settings.leave_out]
+    reported = [arm for arm in REPORTED if arm not in settings.leave_out]
     torch.set_num_threads(1)
     make = functools.partial
     cloned = work.jobs("cloning", {f"BC_{s}": make(clone, settings, s, work) for s in seeds})
-    trained = work.jobs(
-        "training", {f"{arm}_{s}": make(train, arm, settings, s, work) for s in seeds for arm in TRAINED}
-    )
+    trained = work.jobs("training", {f"{arm}_{s}": make(train, arm, settings, s, work) for s in seeds for arm in arms})
     tested = work.jobs(
-        "testing", {f"test_{arm}_{s}": make(_tested, arm, settings, s, work) for s in seeds for arm in REPORTED}
+        "testing", {f"test_{arm}_{s}": make(_tested, arm, settings, s, work) for s in seeds for arm in reported}
     )
     duels = work.jobs("duels", {f"duels_{s}": make(_duels, settings, s, work) for s in seeds})
-    by_arm = {arm: [tested[f"test_{arm}_{s}"] for s in seeds] for arm in REPORTED}
+    by_arm = {arm: [tested[f"test_{arm}_{s}"] for s in seeds] for arm in reported}
     games = [GameResult(*game) for s in seeds for game in duels[f"duels_{s}"]["games"]]
     with atomic_path(work.folder / "games.csv") as temporary:
         temporary.write_text(games_csv(games), encoding="utf-8")
     curves = [
         Curve(panel, arm, [p[0] for p in points], [p[column] for p in points])
         for panel, column in (("win rate while learning", 1), ("validation NLL, nats", 2))
-        for arm in TRAINED
+        for arm in arms
         for s in seeds
         if (points := [p for p in trained[f"{arm}_{s}"]["curve"] if p[column] == p[column]])
     ]
@@ -277,11 +278,13 @@ def _facts(settings: Settings, seeds: int, minutes: float, work: Work) -> dict[s
     shown = demonstrations(settings.test_games, settings.board, rng)
     player = Player(settings.board)
     weights = sum(p.numel() for p in player.parameters())
+    trained = len(set(TRAINED) - set(settings.leave_out))
     return {
         "trained from scratch on": f"{settings.demonstrations} demonstrated games a seed (BC), then "
         f"{settings.updates} updates of {settings.games} games in each other arm; no weights or data from elsewhere",
-        "runs": f"{len(TRAINED)} trained arms and BC x {seeds} seeds, {minutes:.1f} CPU minutes "
+        "runs": f"{trained} trained arms and BC x {seeds} seeds, {minutes:.1f} CPU minutes "
         "(of a run that went on, its last part)",
+        "arms left out": ", ".join(settings.leave_out) or "none",
         "network": f"{weights:,} weights",
         "tests": f"{settings.test_games} games a commander, arm, seed; {settings.duel_games} duels a pair and seed",
         "demonstrator": f"simulated: a script with noise under a commander with a favourite; wins "

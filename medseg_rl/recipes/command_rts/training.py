@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg_rl.errors import InputFileError
 from medseg_rl.recipes.command_rts.commanders import COMMANDS, proxy, silent
 from medseg_rl.recipes.command_rts.game import BASE, FEATURES, SELECTIONS, WORKER, Board
 from medseg_rl.recipes.command_rts.play import Episodes, demonstrations, play, rollout_of
@@ -36,6 +37,7 @@ class Settings:
     """`demonstrations` games to clone (a fifth more to validate), `updates` of `games` games in every other arm.
 
     `joint_beta`, `bc_ratio`, `nll_tolerance`: as in `REDConfig`. `irl_coef`: the learned reward's largest sum a game.
+    `leave_out`: arms neither run nor reported, of "IRL" and "Switch".
     """
 
     size: int = 10
@@ -55,6 +57,11 @@ class Settings:
     test_games: int = 1200
     duel_games: int = 40
     seeds: int = 3
+    leave_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.leave_out) - {"IRL", "Switch"}:
+            raise InputFileError(f"{sorted(unknown)[0]} cannot be left out; only IRL and Switch can")
 
     @property
     def board(self) -> Board:
