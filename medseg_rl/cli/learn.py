@@ -70,7 +70,8 @@ def learn(
         return
     masks, verdict = found["accepted_masks"], found["promotion"]
     print(
-        f"{found['bundle']}: candidate, from {masks['train']} accepted masks ({masks['held_out']} kept for its games)"
+        f"{found['bundle']}: candidate, from {masks['train']} accepted masks ({masks['held_out']} kept for its games), "
+        f"{found['strokes']} strokes, {found['absent']['train']} regions without the target"
     )
     for source in found["sources"]:
         left = ", ".join(f"{count} {why}" for why, count in source["skipped"].items()) or "nothing"

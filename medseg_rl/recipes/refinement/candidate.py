@@ -24,11 +24,15 @@ from medseg_rl.rlhf.records import now_utc
 
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """Dice curves of a bundle on the held-out records and on the public cases (cases, clicks + 1)."""
+    """Dice curves of a bundle on the held-out records and on the public cases (cases, clicks + 1). `over`, `under`:
+    how often its start is empty where the target is, and is not where it is not; None where that was not measured.
+    """
 
     bundle: Bundle
     own: Sequence[Sequence[float]]
     public: Sequence[Sequence[float]]
+    over: float | None = None
+    under: float | None = None
 
     @property
     def player(self) -> str:
@@ -60,8 +64,8 @@ def judge(candidate: Figures, incumbent: Figures, cases: Sequence[str], folder: 
         incumbent.player,
         ratings,
         sampled,
-        candidate_figures=SafetyFigures(ours or 0.0),
-        incumbent_figures=SafetyFigures(theirs or 0.0),
+        candidate_figures=SafetyFigures(ours or 0.0, candidate.over, candidate.under),
+        incumbent_figures=SafetyFigures(theirs or 0.0, incumbent.over, incumbent.under),
         config=config,
     )
     gates = [*verdict.gates]
@@ -75,6 +79,10 @@ def judge(candidate: Figures, incumbent: Figures, cases: Sequence[str], folder: 
         "promoted": all(gate.passed for gate in gates),
         "gates": [gate._asdict() for gate in gates],
         "own_dice": {"candidate": _mean(candidate.own), "incumbent": _mean(incumbent.own)},
+        "abstention": {
+            "candidate": {"over": candidate.over, "under": candidate.under},
+            "incumbent": {"over": incumbent.over, "under": incumbent.under},
+        },
         "public_dice": {"candidate": ours, "incumbent": theirs},
     }
     write_json(folder / "promotion.json", result)
@@ -110,7 +118,8 @@ def candidate_card(
         f"{material.patients[1]} others were kept for choosing weights and for its games. Who: "
         + ", ".join(f"{count} by {kind} annotators" for kind, count in material.annotators.items())
         + ". "
-        + f"Strokes into running refinements: {len(material.strokes)} of the patients to train on.",
+        + f"Strokes into running refinements: {len(material.strokes)} of the patients to train on. Regions "
+        f"of which a person said that the target is not there: {len(material.absent)}.",
         "",
         "| store | consent | effective records | left out |",
         "|---|---|---|---|",

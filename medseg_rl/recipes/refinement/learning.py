@@ -3,6 +3,8 @@
 Supervised learning from accepted masks with pretraining cases mixed in (InstructGPT step 1 and ptx), then what reward
 says of them, by the product's own loop in `medseg_rl.training`. Then strokes into running refinements, each voxel with
 its dynamic weight (`guided.py`). Rankings and commands are counted, not learned from.
+"The target is not here" teaches the automatic start to give nothing there, and both ways to abstain wrongly are gates
+of the promotion.
 
 Two outputs where `annotator` is named: the candidate, whose automatic start is the incumbent's, since it serves every
 user alike; and a model of the annotator's own, with a start learned from the records, which never takes a place that
@@ -265,7 +267,9 @@ def _guided(
 def _learned_start(
     material: Material, automatic: AutomaticSegmenter | None, config: LearnConfig, work: Work
 ) -> AutomaticSegmenter | None:
-    """Learns from the records alone: it sees no click, so other masks of such images would contradict them."""
+    """Learns from the records alone: it sees no click, so other masks of such images would contradict them. Where a
+    person said that the target is not there, nothing is the answer.
+    """
     if automatic is None or not config.start_updates:
         return automatic
     settings = replace(
@@ -284,7 +288,7 @@ def _learned_start(
             centred(torch.from_numpy(case.image), settings.patch)[0],
             centred(torch.from_numpy(case.reference).float(), settings.patch)[0],
         )
-        for case in own
+        for case in (*own, *(c for c in material.absent if np.allclose(c.spacing, settings.spacing, atol=SAME_GRID)))
     ]
     return train_automatic(
         samples,
@@ -332,8 +336,27 @@ def _judged(
             f"benchmark_{_weights(player)}",
             lambda p=player: play(p, public, "public benchmark") if public else {"curves": []},  # type: ignore[misc]
         )
-        found[role] = Figures(player, games["curves"], shown["curves"])
+        rates = work.job(f"abstention_{_weights(player)}", lambda p=player: abstention(p, material))  # type: ignore[misc]
+        found[role] = Figures(player, games["curves"], shown["curves"], rates["over"], rates["under"])
     return judge(found["candidate"], found["incumbent"], [case.id for case in material.held_out], folder)
+
+
+def abstention(player: Bundle, material: Material) -> Result:
+    """How often its automatic start goes wrong on held-out records: "over", empty where the target is, and "under", a
+    mask where a person said that it is not. Rates come in pairs: both None where either has no case, or there is no
+    start.
+    """
+    if not (material.absent_held_out and material.held_out and player.has_automatic):
+        return {"over": None, "under": None, "present": len(material.held_out), "absent": len(material.absent_held_out)}
+    automatic = player.automatic()
+
+    def empty(case: TrainingCase) -> bool:
+        start = with_start_of(case, automatic).start
+        return start is None or not bool((start > MASK_THRESHOLD).any())
+
+    over = [empty(case) for case in material.held_out]
+    under = [not empty(case) for case in material.absent_held_out]
+    return {"over": float(np.mean(over)), "under": float(np.mean(under)), "present": len(over), "absent": len(under)}
 
 
 def _weights(bundle: Bundle) -> str:
@@ -355,6 +378,7 @@ def summary(learned: Learned) -> dict[str, Any]:
         "patients": {"train": material.patients[0], "held_out": material.patients[1]},
         "accepted_masks": {"train": len(material.train), "held_out": len(material.held_out)},
         "strokes": len(material.strokes),
+        "absent": {"train": len(material.absent), "held_out": len(material.absent_held_out)},
         "sources": [asdict(source) for source in material.sources],
         "games": learned.games,
         "registry": learned.registry,

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from medseg_rl.recipes.refinement.strokes import Stroke, strokes_of
 from medseg_rl.rlhf.arrays import MAX_FILE_BYTES, read_array
 from medseg_rl.rlhf.consent import read_consent
 from medseg_rl.rlhf.manifest import effective, read_records, usable
-from medseg_rl.rlhf.records import Demonstration, Intervention, Record, RecordError, VolumePrompt
+from medseg_rl.rlhf.records import Abstention, Demonstration, Intervention, Record, RecordError, VolumePrompt
 from medseg_rl.rlhf.store import CONSENT, MANIFEST
 from medseg_rl.training_scenes import TrainingCase
 
@@ -40,7 +41,8 @@ class Source:
 class Material:
     """`train`, `held_out`: accepted masks of different patients. `fingerprint`: SHA-256 over all records used.
 
-    `strokes`: what was painted into running refinements, of the patients to train on.
+    `strokes`: what was painted into running refinements, of the patients to train on. `absent`, `absent_held_out`:
+    regions of which a person said that the target is not there, the mask empty.
     """
 
     train: tuple[TrainingCase, ...]
@@ -50,6 +52,8 @@ class Material:
     fingerprint: str
     annotators: dict[str, int] = field(default_factory=dict)
     strokes: tuple[Stroke, ...] = ()
+    absent: tuple[TrainingCase, ...] = ()
+    absent_held_out: tuple[TrainingCase, ...] = ()
 
 
 def read_material(stores: Sequence[Path], unpacked: Path, *, held_out_share: float = 0.2, seed: int = 0) -> Material:
@@ -58,16 +62,18 @@ def read_material(stores: Sequence[Path], unpacked: Path, *, held_out_share: flo
     Raises InputFileError: nothing there, or fewer than three patients to learn from; RecordError: a damaged store.
     """
     found: list[tuple[Demonstration, TrainingCase]] = []
+    nowhere: dict[str, tuple[Abstention, TrainingCase]] = {}
     strokes: dict[str, Stroke] = {}
     sources = []
     for number, path in enumerate(stores):
         folder, records, consent = _opened(path, unpacked / str(number))
-        cases, painted, source = _cases(path, folder, records, consent)
+        cases, absent, painted, source = _cases(path, folder, records, consent)
         found += cases
+        nowhere |= {record.record_id: (record, case) for record, case in absent}
         strokes |= {stroke.id: stroke for stroke in painted}
         sources.append(source)
     seen: dict[str, tuple[Demonstration, TrainingCase]] = {record.record_id: (record, c) for record, c in found}
-    held = _held_out([record for record, _ in seen.values()], held_out_share, seed)
+    held = _held_out([*(r for r, _ in seen.values()), *(r for r, _ in nowhere.values())], held_out_share, seed)
     if len({record.group_id for record, _ in seen.values()}) < LEAST_PATIENTS:
         reasons = Counter[str]()
         for source in sources:
@@ -80,14 +86,18 @@ def read_material(stores: Sequence[Path], unpacked: Path, *, held_out_share: flo
     train = [case for record, case in seen.values() if record.group_id not in held]
     others = [case for record, case in seen.values() if record.group_id in held]
     groups = {record.group_id for record, _ in seen.values()}
+    if not train or not others:  # those kept are of patients without any target
+        raise InputFileError("all accepted masks are on one side of the split by patient; choose another seed")
     return Material(
         tuple(train),
         tuple(others),
-        (len(groups - held), len(held)),
+        (len(groups - held), len(groups & held)),
         tuple(sources),
-        hashlib.sha256("\n".join(sorted({*seen, *strokes})).encode()).hexdigest(),
+        hashlib.sha256("\n".join(sorted({*seen, *strokes, *nowhere})).encode()).hexdigest(),
         dict(Counter(record.annotator_kind for record, _ in seen.values())),
         tuple(stroke for stroke in strokes.values() if stroke.group not in held),
+        tuple(case for record, case in nowhere.values() if record.group_id not in held),
+        tuple(case for record, case in nowhere.values() if record.group_id in held),
     )
 
 
@@ -123,28 +133,44 @@ def _unpack(archive: zipfile.ZipFile, folder: Path) -> tuple[Record, ...]:
     return records
 
 
-def _cases(
-    path: Path, folder: Path, records: Sequence[Record], consent: str
-) -> tuple[list[tuple[Demonstration, TrainingCase]], tuple[Stroke, ...], Source]:
+class _Found(NamedTuple):
+    """What one store gives."""
+
+    accepted: list[tuple[Demonstration, TrainingCase]]
+    absent: list[tuple[Abstention, TrainingCase]]
+    strokes: tuple[Stroke, ...]
+    source: Source
+
+
+def _cases(path: Path, folder: Path, records: Sequence[Record], consent: str) -> _Found:
     kinds = dict(sorted(Counter(record.kind for record in effective(records)).items()))
     if not consent:
-        return [], (), Source(path.name, "taken back", kinds, {"consent taken back": sum(kinds.values())})
+        return _Found([], [], (), Source(path.name, "taken back", kinds, {"consent taken back": sum(kinds.values())}))
     chosen = usable(records, needs_image=True)
     painted = strokes_of(chosen.records, folder)
     skipped = Counter(chosen.skipped) + Counter(painted.skipped)
-    cases = []
+    accepted, absent = [], []
     for record in chosen.records:
-        if isinstance(record, Intervention):
-            continue
-        if not isinstance(record, Demonstration) or not isinstance(record.prompt, VolumePrompt):
+        if isinstance(record, Abstention) and record.correct_class in ("A", "B"):
+            absent.append((record, _absent(record, folder)))
+        elif isinstance(record, Demonstration) and isinstance(record.prompt, VolumePrompt):
+            case = _case(record, folder)
+            if case.reference.any():
+                accepted.append((record, case))
+            else:
+                skipped["empty mask"] += 1
+        elif not isinstance(record, Intervention):
             skipped[f"{record.kind}: trains nothing here"] += 1
-            continue
-        case = _case(record, folder)
-        if case.reference.any():
-            cases.append((record, case))
-        else:
-            skipped["empty mask"] += 1
-    return cases, painted.strokes, Source(path.name, consent, kinds, dict(sorted(skipped.items())))
+    return _Found(accepted, absent, painted.strokes, Source(path.name, consent, kinds, dict(sorted(skipped.items()))))
+
+
+def _absent(record: Abstention, folder: Path) -> TrainingCase:
+    """ "The target is not here": nothing is its mask. Raises RecordError where it names no image."""
+    prompt = record.prompt
+    if not isinstance(prompt, VolumePrompt) or prompt.image is None:
+        raise RecordError(f"record {record.record_id}: an abstention that trains names the image of its region")
+    image = np.asarray(read_array(folder, prompt.image), np.float32)
+    return TrainingCase(record.record_id, image, np.zeros(image.shape, np.bool_), None, prompt.grid.spacing)
 
 
 def _case(record: Demonstration, folder: Path) -> TrainingCase:
@@ -171,7 +197,7 @@ def _volume(record: Demonstration) -> VolumePrompt:
     return record.prompt
 
 
-def _held_out(records: Sequence[Demonstration], share: float, seed: int) -> set[str]:
+def _held_out(records: Sequence[Record], share: float, seed: int) -> set[str]:
     """Patients kept for choosing weights and for games: those marked so, and a share by hash, the same every time."""
     marked = {record.group_id for record in records if record.split == "validation"}
     groups = sorted({r.group_id for r in records}, key=lambda g: hashlib.sha256(f"{seed} {g}".encode()).hexdigest())
