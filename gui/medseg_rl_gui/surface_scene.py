@@ -6,14 +6,13 @@ thread, and only where `surface_probe` found that drawing works: VTK ends the pr
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import vtkmodules.vtkRenderingOpenGL2  # noqa: F401  # this is what draws
 from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkSMPTools, vtkUnsignedCharArray
+from vtkmodules.vtkCommonCore import vtkUnsignedCharArray
 from vtkmodules.vtkInteractionStyle import vtkInteractorStyleTrackballCamera
 from vtkmodules.vtkRenderingCore import (
     vtkActor,
@@ -45,9 +44,6 @@ SIDES: dict[Side, Point] = {  # where the viewer stands
 GROUND, GROUND_TOP = (0.055, 0.06, 0.07), (0.16, 0.18, 0.21)
 BESIDE = 0.05  # of the picture: a corner of the box is mostly empty
 NEARER = 1.2  # than where a ball around everything fits: few bodies fill it
-
-_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-vtkSMPTools.Initialize(max(1, _cores - 1))  # threads of VTK's filters: one core stays for the window
 
 
 class SurfaceScene:
