@@ -134,6 +134,8 @@ def take_turn(
             work = _around(work, strokes.taken)
         clock.lap("region")
         wanted, levels = _refine(turn, work, refiner, config, cancel, progress, strokes, view)
+        if view is not None and view.is_far and turn.mask_box is None:
+            wanted = _closer(turn, work, wanted, view, refiner, config, cancel)
         clock.lap("refine")
         after = with_rules(_painted(work, strokes), wanted, config, turn.spacing)
         changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
@@ -248,7 +250,34 @@ def _refine(
     view: View | None,
 ) -> tuple[Percent, int]:
     """State the refiner wants, clicked voxels as it left them, and the number of levels."""
-    request = RefinementRequest(
+    request = _request(turn, work, config)
+
+    def preview(percent: Percent) -> None:
+        if progress is not None:
+            progress(Preview(work.box, with_rules(_painted(work, strokes), percent, config, turn.spacing)))
+
+    runner = StepRunner(cancel, None if progress is None else preview, strokes)
+    if view is None:
+        return refine_region(refiner, request, config, runner)
+    return refine_view(refiner, request, view.voxels, config, runner), 1
+
+
+def _closer(
+    turn: TurnInput,
+    work: RegionState,
+    wanted: Percent,
+    view: View,
+    refiner: Refiner,
+    config: InteractionConfig,
+    cancel: Callable[[], bool],
+) -> Percent:
+    """What a first click gave, from far off, after another look without a click at finer voxels: a sharper edge."""
+    request = replace(_request(turn, work, config), percent=wanted, n_new_clicks=0)
+    return refine_view(refiner, request, view.closer_voxels, config, StepRunner(cancel, None))
+
+
+def _request(turn: TurnInput, work: RegionState, config: InteractionConfig) -> RefinementRequest:
+    return RefinementRequest(
         image=turn.image(work.box),
         spacing=turn.spacing,
         percent=work.percent,
@@ -260,15 +289,6 @@ def _refine(
         hard_clicks=False,
         before_clicks=None if turn.before_clicks is None else filled(turn.before_clicks(work.box), turn.background),
     )
-
-    def preview(percent: Percent) -> None:
-        if progress is not None:
-            progress(Preview(work.box, with_rules(_painted(work, strokes), percent, config, turn.spacing)))
-
-    runner = StepRunner(cancel, None if progress is None else preview, strokes)
-    if view is None:
-        return refine_region(refiner, request, config, runner)
-    return refine_view(refiner, request, view.voxels, config, runner), 1
 
 
 def _encode(turn: TurnInput, work: RegionState, after: Percent) -> BoxDelta | None:

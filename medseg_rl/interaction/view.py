@@ -23,6 +23,8 @@ Mask = npt.NDArray[np.bool_]
 
 DEPTH_VOXELS = 3.0
 MORE = 1.15  # by this factor the object must grow with the view, to be looked at from still farther off
+FAR = 1.5  # from this magnification on an object's first mask is looked at once more, at finer voxels
+CLOSER = 3  # so many times as many
 AS_THEY_ARE = 1.05  # a view whose voxels are hardly larger than those of the file shows these
 
 
@@ -41,6 +43,16 @@ class View:
         if self.magnification <= AS_THEY_ARE:
             return self.box.voxels
         return max(1, round(self.box.voxels / self.magnification**3))
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the edge of what it shows is blurred by its voxels."""
+        return self.magnification >= FAR
+
+    @property
+    def closer_voxels(self) -> int:
+        """How many voxels a second look shows of the same box."""
+        return min(self.box.voxels, CLOSER * self.voxels)
 
     def farther(self, within: Box, shape: Index) -> View:
         """From 1.5 times as far off, as far as `within` allows."""

@@ -96,11 +96,13 @@ def test_a_voxel_that_a_click_alone_holds_is_no_surface():
 
 
 def test_an_object_of_which_there_is_no_mask_is_looked_at_from_ever_farther_off_as_long_as_more_of_it_is_seen():
-    requests, result = shown(np.zeros(SHAPE, bool), object_click(CENTRE), radius=30.0)
-    widths = [request.percent.shape[0] * request.spacing[0] for request in requests]
-    assert widths[:-1] == sorted(widths[:-1])
-    assert widths[-1] == pytest.approx(SHAPE[0], rel=0.1)  # this one fills every view
-    assert all(request.percent.size <= 1.2 * (SIDE + 1) ** 3 for request in requests)
+    (*scouts, last, closer), result = shown(np.zeros(SHAPE, bool), object_click(CENTRE), radius=30.0)
+    widths = [request.percent.shape[0] * request.spacing[0] for request in scouts]
+    assert widths == sorted(widths)
+    assert last.spacing == scouts[-1].spacing
+    assert all(request.percent.size <= 1.2 * (SIDE + 1) ** 3 for request in scouts)
+    assert closer.n_new_clicks == 0
+    assert 2 * last.percent.size < closer.percent.size <= 3 * 1.2 * (SIDE + 1) ** 3
     assert result.report.added_voxels > 0.9 * math.prod(SHAPE)
 
 
