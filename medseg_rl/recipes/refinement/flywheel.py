@@ -420,8 +420,13 @@ def _facts(bench: Bench) -> dict[str, str]:
         "model": f"{bench.incumbent.name} {bench.incumbent.version}, {bench.incumbent.hash[:16]}",
         "cases": f"{source}: {settings.corrected} corrected of the training split, {len(bench.new)} new ones of the "
         f"validation split ({len({case.group for case in bench.new})} patients), the same for every arm",
-        "learning": f"{settings.updates} updates of the agents, {settings.start_updates} of the automatic start, "
-        f"{100 * settings.ptx_share:.0f} % pretraining scenes from {settings.ptx_cases} cases",
+        "learning": f"{settings.start_updates} updates of the automatic start from his records alone; "
+        + (
+            f"{settings.updates} of the agents, {100 * settings.ptx_share:.0f} % pretraining scenes from "
+            f"{settings.ptx_cases} cases"
+            if settings.updates
+            else "none of the agents"
+        ),
         "level": f"Dice {LEVEL} with his masks, at most {settings.clicks} clicks",
         "seeds": ", ".join(map(str, range(settings.seeds))),
         "code": "no checkout" if commit is None else f"commit {commit[:12]}{' with changes' if changed else ''}",
