@@ -65,7 +65,8 @@ def demo(
     rows = [[str(n), *(_cell(story, n) for story in stories.values())] for n in range(longest)]
     print_table("Dice by click, hippocampus samples", ("clicks", *stories), rows)
     print(
-        f"Start by {starting.name}, clicks for {model.name}, {seconds:.1f} s. Masks, clicks, overlay.png and curve.png are in {output}."
+        f"Start by {starting.name}, clicks for {model.name}, {seconds:.1f} s."
+        f" Masks, clicks, overlay.png and curve.png are in {output}."
     )
     if window:
         print(_shown_in_window(output))
