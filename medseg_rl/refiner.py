@@ -93,6 +93,14 @@ def view_side(refiner: Refiner) -> int | None:
     return side
 
 
+def reach_of(refiner: Refiner) -> float | None:
+    """How many mm from a new click a refiner changes anything in a region that holds object and background; None from
+    those that may change all of it. What a refiner says as `reach_mm`.
+    """
+    reach: float | None = getattr(refiner, "reach_mm", None)
+    return reach
+
+
 class Foresight(Protocol):
     """What a refiner with a value head offers besides: where it still expects to gain."""
 

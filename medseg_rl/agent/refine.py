@@ -16,14 +16,17 @@ import torch
 from medseg_rl.agent.draws import smooth_draw
 from medseg_rl.agent.learner import Precision, run_network
 from medseg_rl.agent.networks import ActorCritic, Heads
-from medseg_rl.agent.policy import Policy
-from medseg_rl.environment.click_relations import click_relations
+from medseg_rl.agent.policy import AdjustmentPolicy, Policy, TwinPolicy
+from medseg_rl.environment.click_relations import FARTHEST_MM, click_relations
 from medseg_rl.environment.observation import build_observation, hint_channels
 from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.hints.maps import HintConfig, HintMaps
 from medseg_rl.preprocessing import relative_spacing
-from medseg_rl.refiner import HIGHEST, LOWEST, Percent, RefinementRequest, never_cancelled, no_preview
+from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent, RefinementRequest, never_cancelled, no_preview
+from medseg_rl.volume import Box, Index
+
+Slices = tuple[slice, slice, slice]
 
 
 class VoxelAgentRefiner:
@@ -62,6 +65,22 @@ class VoxelAgentRefiner:
         return self._network
 
     @property
+    def reach_mm(self) -> float | None:
+        """Where hearing has faded, agents and twin A keep what is; see `medseg_rl.refiner.reach_of`."""
+        fades = self._network.belief and float(self._network.locality) > 0
+        return FARTHEST_MM if fades and self._can_rest and not self.view_voxels else None
+
+    @property
+    def _can_rest(self) -> bool:
+        """Whether the policy leaves a voxel as it is where the belief is the live probability."""
+        policy = self._policy
+        return (
+            0 in policy.adjustments
+            if isinstance(policy, AdjustmentPolicy)
+            else isinstance(policy, TwinPolicy) and not policy.bounded
+        )
+
+    @property
     def device(self) -> str:
         """Where it computes."""
         return str(self._device)
@@ -75,7 +94,8 @@ class VoxelAgentRefiner:
     ) -> Percent:
         """New state of the region; see `medseg_rl.refiner.Refiner`."""
         request = self._measured(request)
-        heads_of = self._reader(request)
+        part = self._heard(request)
+        heads_of = self._reader(request, part)
         decided, clicked = request.percent, newest_per_voxel(request.clicks)
         draw = None
         if request.seed is not None:
@@ -86,10 +106,12 @@ class VoxelAgentRefiner:
             if cancel():
                 raise Cancelled("refinement cancelled; the mask is as it was before this turn")
             with torch.inference_mode():
-                heads, state = heads_of(percent), torch.from_numpy(percent[None]).to(self._device)
+                heads = heads_of(percent)
+                state = torch.from_numpy(np.ascontiguousarray(percent[part])[None]).to(self._device)
                 policy = self._policy
                 decision = policy.greedy(heads, state) if draw is None else policy.drawn(heads, state, draw)
-            decided = decision.percent[0].cpu().numpy()
+            decided = percent.copy()
+            decided[part] = decision.percent[0].cpu().numpy()
             if request.held_voxels is not None:
                 decided = np.where(request.held_voxels, request.percent, decided)
             percent = _enforced(decided, clicked)
@@ -98,11 +120,28 @@ class VoxelAgentRefiner:
 
     def expected_gain(self, request: RefinementRequest) -> npt.NDArray[np.float32]:
         """What the critic expects each voxel still to gain; see `medseg_rl.refiner.Foresight`."""
-        heads_of = self._reader(self._measured(request))
+        request = self._measured(request)
+        heads_of = self._reader(request, Box.whole(_shape(request)).slices)
         with torch.inference_mode():
             heads = heads_of(_enforced(request.percent, newest_per_voxel(request.clicks)))
             value: npt.NDArray[np.float32] = heads.value[0].float().cpu().numpy()
         return value
+
+    def _heard(self, request: RefinementRequest) -> Slices:
+        """The part of the region in which a decision can change anything.
+
+        All of it where that part would hold object alone or background alone: the agents would take it for an empty
+        mask, on which they hear a click everywhere. All of it also for draws, which move voxels that rest otherwise.
+        """
+        fresh = request.clicks[len(request.clicks) - request.n_new_clicks :]
+        whole = Box.whole(_shape(request))
+        fades = self._network.belief and float(self._network.locality) > 0 and self._can_rest
+        if not fades or not fresh or request.seed is not None:
+            return whole.slices
+        near = Box.around_indices([click.index for click in fresh]).grown_mm(FARTHEST_MM, request.spacing, whole.stop)
+        before = request.percent if request.started_from is None else request.started_from
+        inside = before[near.slices] > MASK_THRESHOLD
+        return near.slices if inside.any() and not inside.all() else whole.slices
 
     def _measured(self, request: RefinementRequest) -> RefinementRequest:
         """With the spacing that the agents were trained to see."""
@@ -112,8 +151,8 @@ class VoxelAgentRefiner:
     def _device(self) -> torch.device:
         return next(self._network.parameters()).device
 
-    def _reader(self, request: RefinementRequest) -> Callable[[Percent], Heads]:
-        """What the network says of a state in the region of the request, under its clicks."""
+    def _reader(self, request: RefinementRequest, part: Slices) -> Callable[[Percent], Heads]:
+        """What the network says of a part of a state of the region of the request, under its clicks."""
         fresh = newest_per_voxel(request.clicks[len(request.clicks) - request.n_new_clicks :])
         before = request.percent if request.started_from is None else request.started_from
         start = before if request.before_clicks is None else request.before_clicks
@@ -127,11 +166,20 @@ class VoxelAgentRefiner:
         def read(percent: Percent) -> Heads:
             nonlocal features
             observation = build_observation(network.channels, image=request.image, percent=percent, hints=hints)
-            seen = torch.from_numpy(observation[None]).to(device)
+            first = features is None
+            seen = observation if first else observation[(slice(None), *part)]
             features, heads = run_network(
-                network, seen, precision=self._precision, spacing=request.spacing, command=command, features=features
+                network,
+                torch.from_numpy(np.ascontiguousarray(seen)[None]).to(device),
+                precision=self._precision,
+                spacing=request.spacing,
+                command=command,
+                features=features,
             )
-            return heads
+            if not first:
+                return heads
+            features = None if features is None else features[(..., *part)]
+            return Heads(*(None if head is None else head[(..., *part)] for head in heads))  # type: ignore[arg-type]
 
         return read
 
@@ -144,6 +192,11 @@ class VoxelAgentRefiner:
             self._hints = HintMaps(self._image, request.spacing, self._hint_config)
         self._hints.set(clicks)
         return self._hints
+
+
+def _shape(request: RefinementRequest) -> Index:
+    a, b, c = request.percent.shape
+    return a, b, c
 
 
 def _enforced(percent: Percent, clicks: tuple[Click, ...]) -> Percent:

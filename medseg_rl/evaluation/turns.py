@@ -31,6 +31,7 @@ from medseg_rl.refiner import (
     Refiner,
     never_cancelled,
     no_preview,
+    reach_of,
     view_side,
 )
 from medseg_rl.session import SegmentationSession
@@ -164,7 +165,7 @@ class _Watched:
 
     def __init__(self, refiner: Refiner, timeout_s: float) -> None:
         self._refiner, self._timeout_s = refiner, timeout_s
-        self.name, self.view_voxels = refiner.name, view_side(refiner)
+        self.name, self.view_voxels, self.reach_mm = refiner.name, view_side(refiner), reach_of(refiner)
         self.late = False
 
     def describe(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from medseg_rl.interaction.rules import RegionState, respected, with_rules
 from medseg_rl.interaction.steps import StepRunner
 from medseg_rl.interaction.strokes import Stroke, Strokes
 from medseg_rl.interaction.view import View, click_view, scouted_view
-from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled, view_side
+from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled, reach_of, view_side
 from medseg_rl.volume import Box, Index, Spacing
 
 Mask = npt.NDArray[np.bool_]
@@ -35,6 +35,8 @@ ReadLocks = Callable[[Box], Mask | None]
 ReadPercent = Callable[[Box], Percent]
 
 UNTOUCHED = 0  # no percent has this value: it stands for the background of the start
+
+SMALL_REGION_VOXELS = 48**3  # a region up to this size is refined as a whole: it takes less than a tenth of a second
 
 NO_NEW_CLICK = "no new click: nothing changed"
 NOTHING_THERE = "there is no mask and no object click yet: nothing changed; click inside the object first"
@@ -124,7 +126,7 @@ def take_turn(
     radius = guard_radius(config, turn.mask_box, turn.n_new)
     side = view_side(refiner) if turn.n_new else None
     view = None if side is None else _view(turn, refiner, config, side, cancel)
-    box = _first_region(turn, config, radius) if view is None else view.box
+    box = _near_clicks(turn, refiner, config, _first_region(turn, config, radius)) if view is None else view.box
     growths = 0
     while True:
         # A larger region starts again from the state before the turn: no voxel gets more than its refinement steps.
@@ -199,6 +201,21 @@ def _first_region(turn: TurnInput, config: InteractionConfig, radius: float | No
     box = product_region(mask, part.start, turn.new_clicks, turn.spacing, turn.shape)
     # Beyond the guard everything is held: seeing ten millimetres of it is enough.
     return box if radius is None else box.intersection(guard_box(turn.new_clicks, radius, turn.spacing, turn.shape))
+
+
+def _near_clicks(turn: TurnInput, refiner: Refiner, config: InteractionConfig, box: Box) -> Box:
+    """Of a large region only what the refiner may change about the new clicks, with what it has to see for that.
+
+    The whole region where that would hold object alone or background alone: there a refiner cannot tell what is asked.
+    """
+    reach_mm = reach_of(refiner)
+    if config.roi != "product" or reach_mm is None or not turn.n_new or box.voxels <= SMALL_REGION_VOXELS:
+        return box
+    near = guard_box(turn.new_clicks, reach_mm, turn.spacing, turn.shape).intersection(turn.reach(config))
+    if near.voxels >= box.voxels:
+        return box
+    inside = turn.percent[near.slices] > MASK_THRESHOLD
+    return near if inside.any() and not inside.all() else box
 
 
 def _read(turn: TurnInput, box: Box, radius: float | None) -> RegionState:

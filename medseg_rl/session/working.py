@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from medseg_rl.editing import Grid
 from medseg_rl.preprocessing import normalise_intensity
-from medseg_rl.refiner import Percent, RefinementRequest, Refiner, never_cancelled, no_preview, view_side
+from medseg_rl.refiner import Percent, RefinementRequest, Refiner, never_cancelled, no_preview, reach_of, view_side
 from medseg_rl.volume import AxisOrder, Box, Index, Volume
 
 
@@ -87,6 +87,11 @@ class LazyRefiner:
     def view_voxels(self) -> int | None:
         """What the real one wants to be shown, see `view_side`."""
         return view_side(self.get())
+
+    @property
+    def reach_mm(self) -> float | None:
+        """How far from a click the real one changes anything, see `reach_of`."""
+        return reach_of(self.get())
 
     def describe(self) -> dict[str, Any]:
         """What identifies the real one."""
