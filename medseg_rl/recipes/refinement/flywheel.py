@@ -406,9 +406,13 @@ def _claim(style: str, rows: Mapping[str, Mapping[str, Cell]]) -> str:
     if isinstance(change, float):
         kept = f"{'kept' if change >= -0.005 else 'not kept'} within .005 ({change:+.4f})"
     others = float(rows[EVERYBODY.label]["fewer %"])
+    controls = {arm.label: float(rows[arm.label]["fewer %"]) for arm in ARMS if arm.records in ("other", "shuffled")}
+    told = ", ".join(f"{label} {saved:.0f} %" for label, saved in controls.items())
+    if max(controls.values()) >= fewer / 2 > 0:
+        told += ": a control saves half as much or more, so this is not shown to be his style"
     return (
-        f"{style}: {fewer:.0f} % fewer clicks with his own model, {100 * WANTED:.0f} % {reached}; {others:.0f} % fewer "
-        f"with the candidate for everybody, whose public Dice is {kept}."
+        f"{style}: {fewer:.0f} % fewer clicks with his own model, {100 * WANTED:.0f} % {reached} (controls: {told}); "
+        f"{others:.0f} % fewer with the candidate for everybody, whose public Dice is {kept}."
     )
 
 
