@@ -38,9 +38,9 @@ def normalise_intensity(array: npt.NDArray[Any], modality: str | None = None) ->
     deviation of the cut values, and bounded by [-4, 4]. A constant image becomes zeros. NaN becomes 0 (CT: air),
     infinities the nearest bound; neither enters the statistics.
     """
-    values = np.asarray(array, dtype=np.float32)
     if modality is not None and modality.upper() == "CT":
-        return _window(values)
+        return _window(np.asarray(array))
+    values = np.asarray(array, dtype=np.float32)
     finite = np.isfinite(values)
     known = values if finite.all() else values[finite]
     if known.size == 0:
@@ -58,9 +58,16 @@ def normalise_intensity(array: npt.NDArray[Any], modality: str | None = None) ->
     return scaled
 
 
-def _window(hounsfield: FloatImage) -> FloatImage:
-    known = np.nan_to_num(hounsfield, nan=CT_HOUNSFIELD[0])
-    return np.interp(known, CT_HOUNSFIELD, CT_VALUE).astype(np.float32)
+def _window(hounsfield: npt.NDArray[Any]) -> FloatImage:
+    values: FloatImage = np.empty(hounsfield.shape, np.float32)
+    source, target = hounsfield, values
+    if hounsfield.ndim > 1:  # slice by slice as they lie in memory: all at once, interpolation needs five copies
+        axis = int(np.argmax(np.abs(hounsfield.strides)))
+        source, target = np.moveaxis(hounsfield, axis, 0), np.moveaxis(values, axis, 0)
+    for part in range(len(source)) if hounsfield.ndim > 1 else [...]:
+        known = np.nan_to_num(np.asarray(source[part], dtype=np.float32), nan=CT_HOUNSFIELD[0])
+        target[part] = np.interp(known, CT_HOUNSFIELD, CT_VALUE)
+    return values
 
 
 def relative_spacing(spacing: Spacing) -> Spacing:
