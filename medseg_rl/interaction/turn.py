@@ -36,7 +36,7 @@ ReadPercent = Callable[[Box], Percent]
 
 UNTOUCHED = 0  # no percent has this value: it stands for the background of the start
 
-SMALL_REGION_VOXELS = 48**3  # a region up to this size is refined as a whole: it takes less than a tenth of a second
+SMALL_REGION_VOXELS = 64**3  # a region up to this size is refined as a whole: what lies beyond the reach is context
 
 NO_NEW_CLICK = "no new click: nothing changed"
 NOTHING_THERE = "there is no mask and no object click yet: nothing changed; click inside the object first"
