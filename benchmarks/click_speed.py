@@ -1,7 +1,6 @@
 """How long a click takes, to the mask at full resolution, on a volume of 512 x 512 x 300: benchmarks/CLICK_SPEED.md.
 
     python -m benchmarks.click_speed                      # all scenarios on two cores, each in a process of its own
-    python -m benchmarks.click_speed --engine openvino --no-report
     python -m benchmarks.click_speed --only "CT 64 mm" --repetitions 4 --no-report
 
 Latency is that of the evaluation protocol: everything between `prepare` of a click and the applied delta, through the
@@ -18,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bundle", help="name or folder; the default bundle if left out")
-    parser.add_argument("--engine", default="torch", help="what runs the network")
     parser.add_argument("--no-report", action="store_true")
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -107,7 +105,7 @@ def _in_process(scenario: Scenario, options: argparse.Namespace) -> Found:
         rows = Path(scratch) / "rows.json"
         words = [sys.executable, "-m", "benchmarks.click_speed", "--only", scenario.name, "--rows", str(rows)]
         words += ["--repetitions", str(options.repetitions), "--threads", str(options.threads)]
-        words += ["--engine", options.engine, *(["--bundle", options.bundle] if options.bundle else [])]
+        words += ["--bundle", options.bundle] if options.bundle else []
         subprocess.run(words, cwd=ROOT, check=True, env={**os.environ, "OMP_NUM_THREADS": str(options.threads)})
         return Found(**json.loads(rows.read_text(encoding="utf-8")))
 
@@ -123,9 +121,7 @@ def measure(scenario: Scenario, options: argparse.Namespace) -> Found:
     volume, truth = body(scenario.modality, radii), region(radii, (0.0, 0.0, 0.0))
     begun = _resident()
     bundle = load_bundle(options.bundle)
-    build: Callable[..., Any] = bundle.refiner
-    chosen = {} if options.engine == "torch" else {"engine": options.engine}
-    session = SegmentationSession(volume, lambda: build(**chosen))
+    session = SegmentationSession(volume, bundle.refiner)
     if scenario.turn == "correct":
         session.set_start(shifted_start(radii))
     found = Found()
@@ -235,8 +231,8 @@ def _peak() -> int:
 def table(found: dict[str, Found], before: str, options: argparse.Namespace) -> str:
     """The report: one line a scenario, times in ms."""
     head = (
-        f"{before}. {machine()}; {options.threads} threads, engine {options.engine}, bundle "
-        f"{options.bundle or 'default'}, {options.repetitions} warm clicks each; {load()}.\n\n"
+        f"{before}. {machine()}; {options.threads} threads, bundle {options.bundle or 'default'}, "
+        f"{options.repetitions} warm clicks each; {load()}.\n\n"
         "| scenario | median | p95 | first preview | cold | region | refine | rest | voxels of the region "
         "| Dice before undo | peak MB |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
     )
