@@ -253,7 +253,7 @@ def _view(turn: TurnInput, refiner: Refiner, config: InteractionConfig, side: in
         return int(np.count_nonzero(with_rules(work, wanted, config, turn.spacing) > MASK_THRESHOLD))
 
     close = click_view(None, within, turn.clicks, turn.n_new, turn.spacing, side)
-    return scouted_view(close, within, turn.shape, seen)
+    return scouted_view(close, within, turn.shape, turn.spacing, seen)
 
 
 def _refine(

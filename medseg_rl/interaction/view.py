@@ -22,7 +22,8 @@ from medseg_rl.volume import Box, Index, Spacing
 Mask = npt.NDArray[np.bool_]
 
 DEPTH_VOXELS = 3.0
-MORE = 1.15  # by this factor the object must grow with the view, to be looked at from still farther off
+MORE = 1.5  # by this factor the object must grow with the view, to be looked at from still farther off
+COARSEST_MM = 6.0  # no object is looked at with larger voxels, unless a click lies that deep
 FAR = 1.5  # from this magnification on an object's first mask is looked at once more, at finer voxels
 CLOSER = 3  # so many times as many
 AS_THEY_ARE = 1.05  # a view whose voxels are hardly larger than those of the file shows these
@@ -78,16 +79,16 @@ def click_view(
     return view
 
 
-def scouted_view(view: View, within: Box, shape: Index, seen: Callable[[View], int]) -> View:
+def scouted_view(view: View, within: Box, shape: Index, spacing: Spacing, seen: Callable[[View], int]) -> View:
     """The view that shows an object of which there is no mask, `view` or one from farther off.
 
     `seen`: how many voxels of the file the object seems to have in a view. An object that a view shows whole seems no
     larger from farther off; one that fills it seems larger by all that has come into view.
     """
-    size = seen(view)
+    size, largest = seen(view), COARSEST_MM / math.prod(spacing) ** (1 / 3)
     while True:
         farther = view.farther(within, shape)
-        if farther.box == view.box:
+        if farther.box == view.box or farther.magnification > largest:
             return view
         larger = seen(farther)
         if larger <= MORE * size:

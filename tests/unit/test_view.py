@@ -111,7 +111,9 @@ def test_an_object_that_the_first_view_shows_whole_is_taken_from_there():
     views: list[View] = []
     whole = Box.whole(SHAPE)
     close = View(Box((50, 45, 40), (71, 66, 61)))
-    chosen = scouted_view(close, whole, SHAPE, lambda view: (views.append(view), seen[len(views) - 1])[1])
+    chosen = scouted_view(
+        close, whole, SHAPE, (1.0, 1.0, 1.0), lambda view: (views.append(view), seen[len(views) - 1])[1]
+    )
     assert chosen == close
     assert len(views) == 2
 
