@@ -23,6 +23,8 @@ Mask = npt.NDArray[np.bool_]
 
 DEPTH_VOXELS = 3.0
 MORE = 1.5  # by this factor the object must grow with the view, to be looked at from still farther off
+MUCH_MORE = 2.5  # and by this one if it seems `SMALL`: a lesion in a uniform organ seems to grow a little for ever
+SMALL = 1200  # voxels of a view
 COARSEST_MM = 6.0  # no object is looked at with larger voxels, unless a click lies that deep
 FAR = 1.5  # from this magnification on an object's first mask is looked at once more, at finer voxels
 CLOSER = 3  # so many times as many
@@ -91,7 +93,7 @@ def scouted_view(view: View, within: Box, shape: Index, spacing: Spacing, seen: 
         if farther.box == view.box or farther.magnification > largest:
             return view
         larger = seen(farther)
-        if larger <= MORE * size:
+        if larger <= (MORE if size >= SMALL * view.magnification**3 else MUCH_MORE) * size:
             return view
         view, size = farther, larger
 
