@@ -48,7 +48,7 @@ class TrainingConfig:
     after the last step of an update. `locality`: how far from its voxel a click is heard, see `ActorCritic` (0:
     everywhere). `adjustments`: finer than the published.
     `binary_state`: the network is shown the mask, not the probability, and is to be asked once an interaction: for
-    comparators, with a network that has no belief.
+    comparators, with a network that has no belief. `channels`: what else than the network's own default it is shown.
     `pool` episodes live side by side; every update advances `batch` of them by `interactions_per_update`.
     """
 
@@ -79,6 +79,7 @@ class TrainingConfig:
     min_clicks: int = field(default=2, metadata={"added_later": True})
     later_zero_click_share: float = field(default=0.0, metadata={"added_later": True})
     binary_state: bool = field(default=False, metadata={"added_later": True})
+    channels: tuple[str, ...] = field(default=(), metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_clicks <= max(2, self.max_clicks):
@@ -123,12 +124,7 @@ def train(
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     policy = build_policy(config.policy, config.adjustments)
-    network = copy.deepcopy(initial)
-    if network is None:
-        seen = {"channels": BINARY_CHANNELS} if config.binary_state else {}
-        network = build_network(config.network, actions=policy.outputs, commands=config.commands, **seen)
-        network.locality.fill_(config.locality)
-    network.to(ranks.device)
+    network = (copy.deepcopy(initial) or untrained_network(config, policy)).to(ranks.device)
     precision = _precision(config.precision, ranks.device)
     spacing = cases[0].spacing
     learner = Learner(network, policy, config.learner, precision=precision, ranks=ranks)
@@ -171,6 +167,15 @@ def train(
             ranks.wait()
     network.load_state_dict(run.best_weights or learner.average.state_dict())
     return TrainedAgent(network.cpu().eval(), policy, config, run.best)
+
+
+def untrained_network(config: TrainingConfig, policy: AdjustmentPolicy | TwinPolicy) -> ActorCritic:
+    """What a run begins with that nothing else is given, drawn from torch's random numbers."""
+    shown = BINARY_CHANNELS if config.binary_state else config.channels
+    seen = {"channels": shown} if shown else {}
+    network = build_network(config.network, actions=policy.outputs, commands=config.commands, **seen)
+    network.locality.fill_(config.locality)
+    return network
 
 
 class EpisodePool:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from medseg_rl.agent.learner import fast_precision
-from medseg_rl.agent.networks import ActorCritic
-from medseg_rl.agent.policy import Policy
+from medseg_rl.agent.networks import GENERAL_CHANNELS, ActorCritic, with_channels
+from medseg_rl.agent.policy import Policy, build_policy
 from medseg_rl.agent.ranks import Ranks
 from medseg_rl.agent.refine import VoxelAgentRefiner
 from medseg_rl.bundle import AgentSettings, Bundle, BundleCard, TrainingData, load_bundle, save_bundle
@@ -26,7 +26,7 @@ from medseg_rl.evaluation import Plan, load_evaluation_cases, validation_curve
 from medseg_rl.evaluation.cases import StartKind
 from medseg_rl.imageio.atomic import atomic_path
 from medseg_rl.refiner import never_cancelled
-from medseg_rl.training import ALONE, TrainedAgent, TrainingConfig, Validate, train
+from medseg_rl.training import ALONE, TrainedAgent, TrainingConfig, Validate, train, untrained_network
 from medseg_rl.training_mixture import LabelledVolume, Mixture, MixtureConfig, labelled_volumes
 from medseg_rl.training_run import RECORD, STEPS, Stage, claim_folder, stage_of
 from medseg_rl.training_scenes import SceneConfig
@@ -47,6 +47,7 @@ def _general_training() -> TrainingConfig:
         later_zero_click_share=0.1,
         updates=5000,
         validate_every=500,
+        channels=GENERAL_CHANNELS,
     )
 
 
@@ -68,23 +69,36 @@ def train_general(
     folder: Path,
     *,
     name: str = "general",
+    initial: Bundle | None = None,
     progress: Stage = lambda stage, done, total: None,
     cancel: Callable[[], bool] = never_cancelled,
     ranks: Ranks = ALONE,
 ) -> Bundle:
     """Trains in `folder`, or goes on there, and writes the bundle `name` below it. No test split is opened.
 
-    Of a set with several labels each is a target of its own, and so is their union. Raises as `train_on` does.
+    Of a set with several labels each is a target of its own, and so is their union. `initial`: agents whose weights to
+    begin with; channels that they were not shown begin without a say. Raises as `train_on` does, and ValueError where
+    `initial` is of another kind of network.
     """
     stage = stage_of(progress, cancel)
     torch.set_num_threads(config.training.threads)
+    network = None if initial is None else _begun(initial, config.training)
     if not ranks.is_first:
         ranks.wait()
-        train(_mixture(datasets, config, stage), config.training, folder, validate=_nothing, cancel=cancel, ranks=ranks)
+        train(
+            _mixture(datasets, config, stage),
+            config.training,
+            folder,
+            validate=_nothing,
+            cancel=cancel,
+            initial=network,
+            ranks=ranks,
+        )
         ranks.wait()
         return load_bundle(folder / "bundle" / name)
     folder.mkdir(parents=True, exist_ok=True)
-    claim_folder(folder, _identity(datasets), config)
+    identity = _identity(datasets) | ({} if initial is None else {"initial": initial.hash})
+    claim_folder(folder, identity, config)
     with atomic_path(folder / RECORD) as record:
         ranks.wait()
         agent = train(
@@ -94,6 +108,7 @@ def train_general(
             validate=_validation(datasets, config, stage),
             progress=lambda update, updates, logged: progress("training the agents", update, updates),
             cancel=cancel,
+            initial=network,
             ranks=ranks,
         )
         bundle = save_bundle(
@@ -103,10 +118,17 @@ def train_general(
             agent_settings=_settings(agent),
             overwrite=True,
         )
-        about = {"config": asdict(config), **_identity(datasets), "best": agent.best, "bundle_hash": bundle.hash}
+        about = {"config": asdict(config), **identity, "best": agent.best, "bundle_hash": bundle.hash}
         record.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     ranks.wait()
     return bundle
+
+
+def _begun(initial: Bundle, config: TrainingConfig) -> ActorCritic:
+    """The network of a bundle, with the channels that this run shows."""
+    return with_channels(
+        initial.refiner().network, untrained_network(config, build_policy(config.policy, config.adjustments))
+    )
 
 
 def _nothing(network: ActorCritic, policy: Policy) -> dict[str, float]:

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg_rl.environment.click_relations import CLICK_RELATIONS
+from medseg_rl.environment.likeness import LIKENESS
 from medseg_rl.refiner import LOWEST
 
 SLOPE = 0.01  # of LeakyReLU
 PUBLISHED_CHANNELS = ("image", "probability", "foreground_hints", "background_hints")
 BINARY_CHANNELS = ("image", "mask", "foreground_hints", "background_hints")  # of comparators that forget doubt
 PRODUCT_CHANNELS = ("image", *CLICK_RELATIONS, "probability")
+GENERAL_CHANNELS = ("image", *CLICK_RELATIONS, *LIKENESS, "probability")  # of agents that know no anatomy
 ADJUSTMENTS = 6
 LARGEST_RETURN = -math.log(LOWEST / 100)  # returns telescope into cross-entropies of states, none above 4.6 nats
 MASK_ODDS, START_ODDS = 2.5, 0.75  # log-odds for 5 mm inside the mask, share of the start's own
@@ -310,3 +312,33 @@ def build_network(name: str, **options: Any) -> ActorCritic:
     network.planar = name == "aniso"
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     return network
+
+
+def with_channels(network: ActorCritic, like: ActorCritic) -> ActorCritic:
+    """`like`, a network of the same kind, with the weights of `network`: it answers as that does, whatever a channel
+    says that only `like` sees. A policy head of another policy stays undecided.
+    Raises ValueError where `like` lacks a channel of `network` or differs in more than these.
+    """
+    unseen = set(network.channels) - set(like.channels)
+    if unseen:
+        raise ValueError(f"a network cannot go on without the channels {', '.join(sorted(unseen))}")
+    wanted = like.state_dict()
+    weights = {name: _wider(weight, wanted.get(name), network, like) for name, weight in network.state_dict().items()}
+    if network.policy_head[-1].out_channels != like.policy_head[-1].out_channels:
+        weights |= {name: weight for name, weight in wanted.items() if name.startswith("policy_head.")}
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise ValueError("the network to begin with is of another kind: its layers differ in more than the channels")
+    like.load_state_dict(weights)
+    return like
+
+
+def _wider(weight: Tensor, wanted: Tensor | None, network: ActorCritic, like: ActorCritic) -> Tensor:
+    """A layer of `network`; if it reads the observation, then that of `like`, with zeros for what is new."""
+    more = len(like.channels) - len(network.channels)
+    if not more or wanted is None or wanted.ndim != 5 or wanted.shape[1] != weight.shape[1] + more:
+        return weight
+    read = len(network.channels) - network.belief
+    places = [like.channels.index(name) for name in network.channels[:read]]
+    wider = torch.zeros_like(wanted)
+    wider[:, [*places, *range(read + more, wanted.shape[1])]] = weight
+    return wider

@@ -17,8 +17,8 @@ from medseg_rl.agent.draws import smooth_draw
 from medseg_rl.agent.learner import Precision, run_network
 from medseg_rl.agent.networks import ActorCritic, Heads
 from medseg_rl.agent.policy import AdjustmentPolicy, Policy, TwinPolicy
-from medseg_rl.environment.click_relations import FARTHEST_MM, click_relations
-from medseg_rl.environment.observation import build_observation, hint_channels
+from medseg_rl.environment.click_relations import FARTHEST_MM
+from medseg_rl.environment.observation import Relations, build_observation, hint_channels
 from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.hints.maps import HintConfig, HintMaps
@@ -157,9 +157,10 @@ class VoxelAgentRefiner:
         before = request.percent if request.started_from is None else request.started_from
         start = before if request.before_clicks is None else request.before_clicks
         all_hints = self._all_hints(request)
-        relations = click_relations(request.image, before, start, all_hints, fresh, request.spacing)
-        hints = hint_channels(all_hints, relations)
+        clicks = newest_per_voxel(request.clicks)
+        relations = Relations(request.image, before, start, all_hints, clicks, fresh, request.spacing)
         device, network = self._device, self._network
+        hints = hint_channels(all_hints, relations, network.channels)
         command = None if network.command is None else torch.tensor([request.command], device=device)
         features: torch.Tensor | None = None  # of an earlier step, where they may serve again
 

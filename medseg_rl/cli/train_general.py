@@ -29,6 +29,9 @@ def train_general(
     dataset: Annotated[
         list[str] | None, typer.Option(help=f"A data set; repeat it. Without any: {', '.join(SHIPPED_SETS)}.")
     ] = None,
+    begin_with: Annotated[
+        str | None, typer.Option("--begin-with", help="A bundle, by name or folder, whose agents to begin with.")
+    ] = None,
     changes: ChangesOption = None,
     device: Annotated[str, typer.Option(help='"cpu", or "cuda": one GPU for each process of torchrun.')] = "cpu",
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "general",
@@ -44,10 +47,12 @@ def train_general(
 
     with interruptible(STOPPED) as cancel, progress("reading the data sets") as bar:
         from medseg_rl.agent.ranks import joined_ranks
+        from medseg_rl.bundle import load_bundle
         from medseg_rl.dataset import find_dataset, load_dataset
         from medseg_rl.training_general import GeneralConfig, train_general
 
         settings = with_changes(GeneralConfig(), changes or ())
+        initial = None if begin_with is None else load_bundle(begin_with)
 
         def shown(stage: str, done: int, total: int) -> None:
             bar.rename(stage)
@@ -59,7 +64,9 @@ def train_general(
             if cancel():
                 raise Cancelled("stopped before the training began")
         with joined_ranks(device) as ranks:
-            bundle = train_general(sets, settings, output, name=name, progress=shown, cancel=cancel, ranks=ranks)
+            bundle = train_general(
+                sets, settings, output, name=name, initial=initial, progress=shown, cancel=cancel, ranks=ranks
+            )
     if not ranks.is_first:
         return
     figures = bundle.metadata["eval_metrics"]

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medseg_rl.environment.click_relations import click_relations
-from medseg_rl.environment.observation import build_observation, hint_channels
+from medseg_rl.environment.observation import Relations, build_observation, hint_channels
 from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.hints.maps import HintConfig, HintMaps
 from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent
@@ -46,7 +45,7 @@ class Episode:
         self.new_clicks: tuple[Click, ...] = ()
         self.interactions = 0
         self._hints = HintMaps(scene.image, scene.spacing, hints)
-        self._relations: dict[str, npt.NDArray[np.float32]] | None = None  # an episode begins with clicks, mostly
+        self._relations: Relations | None = None  # an episode begins with clicks, mostly
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -76,7 +75,7 @@ class Episode:
     def observation(self, channels: Sequence[str]) -> npt.NDArray[np.float32]:
         """What the agents see, (channels, x, y, z) float32."""
         self._relations = self._relations or self._related()
-        hints = hint_channels(self._hints, self._relations)
+        hints = hint_channels(self._hints, self._relations, channels)
         return build_observation(channels, image=self.scene.image, percent=self.percent, hints=hints)
 
     def step(self, percent: Percent) -> None:
@@ -87,9 +86,11 @@ class Episode:
         self.percent = percent.astype(np.uint8)
         self._enforce()
 
-    def _related(self) -> dict[str, npt.NDArray[np.float32]]:
+    def _related(self) -> Relations:
         scene = self.scene
-        return click_relations(scene.image, self.percent, scene.start, self._hints, self.new_clicks, scene.spacing)
+        return Relations(
+            scene.image, self.percent, scene.start, self._hints, self.clicks, self.new_clicks, scene.spacing
+        )
 
     def _enforce(self) -> None:
         for click in self.clicks:

@@ -10,15 +10,51 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from medseg_rl.environment.click_relations import click_relations
+from medseg_rl.environment.likeness import LIKENESS, likeness
+from medseg_rl.hints.clicks import Click
 from medseg_rl.hints.maps import HintMaps
 from medseg_rl.refiner import MASK_THRESHOLD, Percent
+from medseg_rl.volume import Spacing
 
 FloatMap = npt.NDArray[np.float32]
 
 
-def hint_channels(hints: HintMaps, relations: Mapping[str, FloatMap]) -> dict[str, FloatMap]:
+class Relations:
+    """How voxels stand to an interaction's clicks, taken from the state before it: maps by channel name.
+
+    `percent`, `start`: states before these clicks and before any. `hints`: of all `clicks`, to which the `new_clicks`
+    belong. Which maps are made depends on the channels that are asked for first.
+    """
+
+    def __init__(
+        self,
+        image: FloatMap,
+        percent: Percent,
+        start: Percent,
+        hints: HintMaps,
+        clicks: Sequence[Click],
+        new_clicks: Sequence[Click],
+        spacing: Spacing,
+    ) -> None:
+        self._maps = click_relations(image, percent, start, hints, new_clicks, spacing)
+        self._image, self._mask, self._clicks = image, percent > MASK_THRESHOLD, tuple(clicks)
+
+    def maps(self, channels: Sequence[str]) -> Mapping[str, FloatMap]:
+        """The click relations, and likeness in the frame of the click where one of `channels` is that."""
+        if not set(LIKENESS) <= set(self._maps) and set(LIKENESS) & set(channels):
+            found = likeness(self._image, self._mask, self._clicks)
+            self._maps |= {name: self._maps["click_sign"] * values for name, values in found.items()}
+        return self._maps
+
+
+def hint_channels(hints: HintMaps, relations: Relations, channels: Sequence[str]) -> dict[str, FloatMap]:
     """Maps by channel name: hints of all clicks so far, and how voxels stand to this interaction's clicks."""
-    return {"foreground_hints": hints.foreground, "background_hints": hints.background, **relations}
+    return {
+        "foreground_hints": hints.foreground,
+        "background_hints": hints.background,
+        **relations.maps(channels),
+    }
 
 
 def build_observation(

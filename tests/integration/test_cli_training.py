@@ -227,3 +227,6 @@ def test_agents_for_any_structure_know_no_millimetres_and_give_no_start(desk: De
     assert desk.segment("--bundle", bundle.folder).code == 0
     again = desk.run(*general(data, desk.folder / "again"))
     assert again.json["hash"] == answer.json["hash"]
+    further = desk.run(*general(data, desk.folder / "further"), "--begin-with", bundle.folder)
+    assert further.code == 0, further.stderr
+    assert further.json["hash"] != answer.json["hash"]

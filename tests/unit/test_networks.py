@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from medseg_rl.agent.learner import run_network
-from medseg_rl.agent.networks import NETWORKS, PRODUCT_CHANNELS, PUBLISHED_CHANNELS, build_network
+from medseg_rl.agent.networks import (
+    GENERAL_CHANNELS,
+    NETWORKS,
+    PRODUCT_CHANNELS,
+    PUBLISHED_CHANNELS,
+    build_network,
+    with_channels,
+)
 from medseg_rl.agent.policy import AdjustmentPolicy
 from medseg_rl.environment.actions import ADJUSTMENTS
 
@@ -151,3 +158,29 @@ def test_product_networks_look_once_an_interaction_whatever_the_live_probability
     assert torch.equal(again.belief, heads.belief)  # within earshot of the click, which here is everywhere
     assert not torch.equal(again.logits, heads.logits)
     assert run_network(build_network("small"), one[:, :4], precision="fp32", spacing=(1.0, 1.0, 1.0))[0] is None
+
+
+@pytest.mark.parametrize("name", ["pyramid", "two_scale"])
+def test_a_network_that_sees_more_begins_with_the_answers_of_the_one_that_saw_less(name):
+    less = build_network(name)
+    for weight in less.parameters():
+        torch.nn.init.normal_(weight, std=0.05)
+    more = with_channels(less, build_network(name, channels=GENERAL_CHANNELS))
+    seen = torch.rand(1, len(GENERAL_CHANNELS), 9, 10, 11)
+    as_before = seen[:, [GENERAL_CHANNELS.index(channel) for channel in PRODUCT_CHANNELS]]
+    for one, other in zip(less(as_before), more(seen), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_network_does_not_go_on_without_a_channel_or_with_other_layers():
+    with pytest.raises(ValueError, match="without the channels likeness, smooth_likeness"):
+        with_channels(build_network("pyramid", channels=GENERAL_CHANNELS), build_network("pyramid"))
+    with pytest.raises(ValueError, match="of another kind"):
+        with_channels(build_network("two_scale"), build_network("pyramid"))
+
+
+def test_a_twin_goes_on_from_an_agents_features_with_a_policy_head_of_its_own():
+    agent = build_network("pyramid", actions=11)
+    twin = with_channels(agent, build_network("pyramid", actions=1))
+    assert torch.equal(agent.belief_head[-1].weight, twin.belief_head[-1].weight)
+    assert twin.policy_head[-1].out_channels == 1
