@@ -20,7 +20,7 @@ from medseg_rl.agent.losses import (
     sampled_loss,
     twin_loss,
 )
-from medseg_rl.agent.networks import ActorCritic, Heads
+from medseg_rl.agent.networks import ActorCritic, Heads, no_mask
 from medseg_rl.agent.policy import AdjustmentPolicy, TwinPolicy
 from medseg_rl.agent.ranks import Ranks
 from medseg_rl.agent.rollout import Rollout, Transition
@@ -224,7 +224,9 @@ class Learner:
     ) -> LossTerms:
         config, weights = self.config, VoxelWeights(transition.weights)
         if config.relative_samples:
-            weights = relative_weights(transition.before, reference, transition.weights)
+            channels = self.network.channels
+            empty = no_mask(transition.observation, channels) if self.network.belief else None
+            weights = relative_weights(transition.before, reference, transition.weights, empty)
         if isinstance(policy, TwinPolicy):
             before = transition.before
             return twin_loss(heads, percent=before, reference=reference, weights=weights, bounded=policy.bounded)

@@ -16,6 +16,8 @@ from medseg_rl.agent.policy import TWIN_STEP
 from medseg_rl.environment.rewards import cross_entropy
 from medseg_rl.refiner import HIGHEST, LOWEST
 
+LEFT_OF_EMPTY = 0.4  # nats: about what an object of a tenth of the window leaves
+
 
 class LossTerms(NamedTuple):
     """`total` is what is minimised; the others are logged."""
@@ -42,12 +44,16 @@ def weighted_mean(values: Tensor, weights: VoxelWeights) -> Tensor:
     return (means * weights.samples).sum() / weights.samples.sum()
 
 
-def relative_weights(percent: Tensor, reference: Tensor, weights: Tensor) -> VoxelWeights:
+def relative_weights(percent: Tensor, reference: Tensor, weights: Tensor, empty: Tensor | None = None) -> VoxelWeights:
     """Samples weighed by one over their cross-entropy (nats) plus 0.1: a gain counts relative to what is left to gain.
 
-    Without it empty starts, with errors ten times as large, drown what can be learned on good ones.
+    Without it empty starts, with errors ten times as large, drown what can be learned on good ones. Those that are
+    `empty` (batch,) all weigh the same: what is left to gain there is the size of the object, and a loss in which small
+    ones count more teaches that objects are small.
     """
     left = (cross_entropy(percent, reference) * weights).flatten(1).sum(1) / weights.flatten(1).sum(1).clamp_min(1e-8)
+    if empty is not None:
+        left = torch.where(empty, torch.full_like(left, LEFT_OF_EMPTY), left)
     return VoxelWeights(weights, 1 / (0.1 + left))
 
 

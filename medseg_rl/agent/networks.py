@@ -128,9 +128,14 @@ class ActorCritic(nn.Module):
         if self.locality == 0:
             return torch.ones_like(seen["image"])
         local = (self.locality * seen["click_nearness"]).clamp(max=1.0)
-        no_mask = (seen["click_sign"] * seen["boundary"]).flatten(1).amax(1) <= 0
-        everywhere = no_mask | (seen["click_nearness"].flatten(1).amax(1) == 0)
+        everywhere = no_mask(observation, self.channels) | (seen["click_nearness"].flatten(1).amax(1) == 0)
         return torch.where(everywhere[:, None, None, None], torch.ones_like(local), local)
+
+
+def no_mask(observation: Tensor, channels: Sequence[str]) -> Tensor:
+    """Whether there was no mask before the interaction, (batch,) bool: as far as the observation shows."""
+    sign, boundary = (observation[:, channels.index(name)] for name in ("click_sign", "boundary"))
+    return (sign * boundary).flatten(1).amax(1) <= 0
 
 
 class DilatedTrunk(nn.Module):

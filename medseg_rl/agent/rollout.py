@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg_rl.agent.networks import ActorCritic, Heads
+from medseg_rl.agent.networks import ActorCritic, Heads, no_mask
 from medseg_rl.agent.policy import Policy
 from medseg_rl.environment.click_relations import FARTHEST_MM
 from medseg_rl.environment.episode import Episode
@@ -106,12 +106,12 @@ def concern(observation: Tensor, channels: Sequence[str]) -> Tensor:
     itself lies deep; and everything where there is no mask yet. All of it is observed: weights that knew the reference
     would teach to believe in it.
     """
-    nearness, boundary, depth, sign = (
-        observation[:, channels.index(name)] for name in ("click_nearness", "boundary", "click_boundary", "click_sign")
+    nearness, boundary, depth = (
+        observation[:, channels.index(name)] for name in ("click_nearness", "boundary", "click_boundary")
     )
     near = nearness > 1 - CONCERNED_MM / FARTHEST_MM
-    no_mask = ((sign * boundary).flatten(1).amax(1) <= 0)[:, None, None, None]
-    return (no_mask | (near & ((boundary.abs() < 1) | (depth.abs() >= 1)))).float().clamp_min(UNCONCERNED)
+    nothing = no_mask(observation, channels)[:, None, None, None]
+    return (nothing | (near & ((boundary.abs() < 1) | (depth.abs() >= 1)))).float().clamp_min(UNCONCERNED)
 
 
 def _seen(boxes: Sequence[Box], arrays: Sequence[np.ndarray]) -> Tensor:

@@ -133,6 +133,16 @@ def test_weighted_mean_by_hand():
     assert float(weighted_mean(values, VoxelWeights(weights, torch.tensor([3.0, 1.0])))) == pytest.approx(3.625)
 
 
+def test_empty_samples_weigh_alike_so_that_no_size_of_object_is_preferred():
+    percent = torch.ones(3, 8, 8, 8, dtype=torch.uint8)
+    small, large = torch.zeros(8, 8, 8, dtype=torch.bool), torch.ones(8, 8, 8, dtype=torch.bool)
+    small[4, 4, 4] = True
+    reference = torch.stack([small, large, large])
+    empty = torch.tensor([True, True, False])
+    weights = relative_weights(percent, reference, torch.ones(3, 8, 8, 8), empty).samples
+    assert weights[0] == weights[1] > weights[2]
+
+
 def test_relative_weights_count_a_sample_by_what_is_left_to_gain():
     percent = torch.tensor([[[[50, 99]]], [[[10, 99]]]], dtype=torch.uint8)
     reference, voxels = torch.ones(2, 1, 1, 2, dtype=torch.bool), torch.tensor([[[[1.0, 0.0]]], [[[1.0, 0.0]]]])
