@@ -24,6 +24,7 @@ from medseg_rl.evaluation.runs import Run, by_subject, given, group_runs, mean
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, CURVES, README = ROOT / "benchmarks" / "RESULTS.md", ROOT / "docs", ROOT / "README.md"
 BEGIN, END = "<!-- results: benchmarks/publish.py -->", "<!-- end of results -->"
+PROOF_BEGIN, PROOF_END = "<!-- proof: benchmarks/proof -->", "<!-- end of proof -->"
 MADE_BY = (
     "Made by `python benchmarks/publish.py OUT` from the rows of an evaluation; nothing is typed by hand. Latencies "
     "compare within a table: several processes ran side by side."
@@ -42,7 +43,7 @@ SHOWN = (
 
 
 def publish(folder: Path) -> None:
-    """Replaces RESULTS.md, its curves, and the block between the marks in README.md."""
+    """Replaces RESULTS.md but for its proof, its curves, and the block between the marks in README.md."""
     manifests = {
         path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*_common.json"))
     }
@@ -59,12 +60,30 @@ def publish(folder: Path) -> None:
     pictures = [f"![Dice by click](../docs/{path.name})" for path in written if path.suffix == ".png"]
     parts = ["# Results", MADE_BY, *(_provenance(*item) for item in manifests.items())]
     parts += [(folder / TABLES).read_text(encoding="utf-8"), *pictures]
+    proof = _cut_out(RESULTS, PROOF_BEGIN, PROOF_END)[1]
     RESULTS.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
+    if proof:
+        put_proof(proof)
+    before, _, after = _cut_out(README, BEGIN, END)
+    if after is None:
         raise InputFileError(f"{README} lacks the marks {BEGIN} and {END}")
     README.write_text(f"{before}{BEGIN}\n\n{_short(folder)}\n\n{END}{after}", encoding="utf-8")
+
+
+def put_proof(text: str, path: Path = RESULTS) -> None:
+    """Puts the sections of the proof between their marks in RESULTS.md, at its end where they have no place yet."""
+    before, _, after = _cut_out(path, PROOF_BEGIN, PROOF_END)
+    block = "\n\n".join((before.rstrip(), PROOF_BEGIN, text.strip(), PROOF_END))
+    path.write_text(block.lstrip() + ("\n" if after is None else after), encoding="utf-8")
+
+
+def _cut_out(path: Path, begin: str, end: str) -> tuple[str, str, str | None]:
+    """What stands before, between and after two marks; nothing between and None after where they are missing."""
+    before, _, rest = (path.read_text(encoding="utf-8") if path.exists() else "").partition(begin)
+    between, mark, after = rest.partition(end)
+    if rest and not mark:
+        raise InputFileError(f"{path} has the mark {begin} but not {end}; put it back")
+    return before, between.strip(), after if mark else None
 
 
 def _provenance(name: str, manifest: dict[str, Any]) -> str:
