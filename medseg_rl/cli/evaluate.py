@@ -93,6 +93,8 @@ def evaluate(
     if output is None or not method:
         raise typer.BadParameter("an evaluation needs --output and at least one --method (or --compare A B)")
     methods = tuple(parse_method(text) for text in method)
+    if reference is not None and reference not in {given.name for given in methods}:
+        raise typer.BadParameter(f"--reference {reference} is none of the methods given; name one of them")
     shared = EvaluationConfig(
         methods,
         target=parse_target(target),

@@ -135,9 +135,10 @@ def _comparisons(
     methods: Mapping[str, Sequence[Run]], order: Sequence[str], reference: str | None
 ) -> tuple[list[str], str | None]:
     """Lines of the paired tests, and the method whose being best the corrected tests support, if any."""
-    tried = all(cover(runs, NOC_LIMIT) for runs in methods.values())
-    if reference is None or reference not in methods or len(methods) < 2 or not tried:
+    if reference is None or reference not in methods or len(methods) < 2:
         return [], None
+    if not all(cover(runs, NOC_LIMIT) for runs in methods.values()):
+        return [f"No tests against {reference}: AUC{NOC_LIMIT} needs {NOC_LIMIT} clicks of every method.", ""], None
     values = {name: by_subject(runs, Run.auc_dice) for name, runs in methods.items()}
     family = compare_with_reference(values[reference], {n: values[n] for n in order if n != reference})
     lines = [

@@ -149,3 +149,9 @@ def test_an_evaluation_needs_methods_and_a_folder(desk: Desk) -> None:
     answer = desk.run("evaluate", "--method", "paint_ball")
     assert answer.code == 2
     assert "--output" in answer.stderr
+
+
+def test_a_reference_that_is_no_method_is_refused(desk: Desk, tmp_path: Path) -> None:
+    answer = desk.run("evaluate", "--method", "paint_ball", "--reference", "agent", "--output", str(tmp_path))
+    assert answer.code == 2
+    assert "--reference agent is none of the methods" in " ".join(answer.stderr.replace("│", " ").split())

@@ -135,6 +135,11 @@ def test_a_table_prints_the_figures_and_marks_the_best_only_where_the_test_suppo
     assert "Holm over 1" in table
 
 
+def test_too_few_clicks_for_the_tests_are_said():
+    rows = run_of("agent", "a", "1", [0.8, 0.9]) + run_of("paint", "a", "1", [0.8, 0.7])
+    assert "No tests against agent: AUC20 needs 20 clicks of every method." in result_tables(rows, reference="agent")
+
+
 def test_nothing_is_bold_where_the_reference_method_loses():
     assert "**" not in result_tables(two_methods(), reference="paint")
 
