@@ -48,8 +48,10 @@ def proof_text(plan: Plan, folder: Folder) -> str:
     measured = [_measured(folder, job, stand) for job, stand in stands.items() if stand.evaluated]
     _check_alike(measured)
     parts = [HEADING, _introduction(plan, shared, measured)]
-    for question in plan.questions:
-        parts += _answer(question, measured, plan)
+    answers = {question: _answer(question, measured, plan) for question in plan.questions}
+    parts += [part for answer in answers.values() for part in answer]
+    unanswered = [question.name for question, answer in answers.items() if not answer]
+    parts += [f"No answer yet to: {', '.join(unanswered)}." if unanswered else ""]
     parts += ["### not_run: what of the plan was not run, and why", not_run_table(plan, stands, shared)]
     parts += ["### Where the figures come from", _provenance(measured)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -76,7 +78,7 @@ def _reason(stand: Standing, shared: Shared, minutes: Sequence[float]) -> str:
         return "no time: trained, but its evaluation is not finished"
     if stand.cpu_s:
         return f"no time: stopped after {stand.updates} of {shared.updates} updates, {stand.cpu_s / 60:.0f} CPU minutes"
-    return f"no time: {np.mean(minutes):.0f} CPU minutes a run" if minutes else "not begun"
+    return f"no time: a run took {np.mean(minutes):.1f} CPU minutes so far" if minutes else "not begun"
 
 
 def _measured(folder: Folder, job: Job, stand: Standing) -> Measured:
@@ -124,7 +126,7 @@ def _answer(question: Question, measured: Sequence[Measured], plan: Plan) -> lis
     arms = {run.job.arm.name for run in runs}
     heading = f"### {question.name}: {question.asks}"
     if question.reference not in arms or len(arms) < 2:
-        return [heading, "Not measured, see `not_run`."]
+        return []
     records = [record for run in runs for record in run.records]
     sections = _sections(records)
     tables = result_tables(records, reference=question.reference).replace("### ", "#### ")
@@ -224,24 +226,23 @@ def _goals(sections: Sections, method: str) -> str:
 def _provenance(measured: Sequence[Measured]) -> str:
     """A row for each run and result file; hashes cut to twelve digits."""
     lines = [
-        "| run | updates | CPU min | trained at | settings | rows | evaluated at | data | split | starts | weights |",
+        "| run | updates | CPU min | trained at (code) | settings | rows | evaluated at (code) | data | split | starts "
+        "| weights |",
         "|---" * 11 + "|",
     ]
     for run in measured:
         stand = run.standing
-        trained = [
-            run.job.name,
-            stand.updates,
-            f"{stand.cpu_s / 60:.1f}",
-            _cut(stand.code.get("commit")),
-            _cut(run.settings),
-        ]
+        minutes = f"{stand.cpu_s / 60:.1f}"
+        trained = [run.job.name, stand.updates, minutes, _code(stand.code), _cut(run.settings)]
         for name, manifest in run.manifests.items():
-            keys = ("commit", "data_hash", "split_hash", "start_hash")
-            commit, *hashes = (_cut(manifest.get(key)) for key in keys)
+            hashes = [_cut(manifest.get(key)) for key in ("data_hash", "split_hash", "start_hash")]
             weights = _cut(next(iter(manifest["weights_hash"].values()), None))
-            lines.append("| " + " | ".join(map(str, [*trained, name, commit, *hashes, weights])) + " |")
+            lines.append("| " + " | ".join(map(str, [*trained, name, _code(manifest), *hashes, weights])) + " |")
     return "\n".join(lines)
+
+
+def _code(about: Mapping[str, Any]) -> str:
+    return f"{_cut(about.get('commit'))} ({_cut(about.get('code_hash'))})"
 
 
 def _cut(value: Any) -> str:

@@ -176,8 +176,8 @@ def test_what_was_not_run_is_told_from_what_is_on_disk(folder):
     assert table.splitlines()[2:] == [
         "| Methods | twin | the arm twin | 0 | no time: trained, but its evaluation is not finished |",
         "| Methods | reward | the arm reward | 1 | no time: stopped after 0 of 100 updates, 0 CPU minutes |",
-        "| Methods | twin | the arm twin | 1 | no time: 3 CPU minutes a run |",
-        "| More | other | the arm other | 0, 1 | no time: 3 CPU minutes a run |",
+        "| Methods | twin | the arm twin | 1 | no time: a run took 3.0 CPU minutes so far |",
+        "| More | other | the arm other | 0, 1 | no time: a run took 3.0 CPU minutes so far |",
     ]
 
 
@@ -202,7 +202,7 @@ def test_figures_of_the_report_are_those_of_the_rows(folder):
     assert "| clicks respected before enforcement | over 90 % | 75.0 % | 15.0 |" in text
     assert "Of 6 runs in the plan 4 are measured: 2.0 to 2.0 CPU minutes of training each, 100 updates" in text
     assert "pilot" not in text
-    assert "Not measured" in text  # the second question
+    assert "No answer yet to: More." in text
 
 
 def test_equal_arms_are_called_equal_and_few_seeds_a_pilot(folder):
