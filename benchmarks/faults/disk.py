@@ -162,6 +162,7 @@ def _fill_and_empty(root: Path, rng: random.Random) -> str:
     """What came of it, after RIGHT where all that was called safe is there again."""
     keeping = Safekeeping.begin(SegmentationSession(user_image(), CubePainter()), root=root)
     session, was_told, room_again = keeping.session, False, False
+    keeping.flushes_beside = rng.random() < 0.5
     states = {0: digest(session)}
     session.observers.append(lambda _: states.update({keeping.sequence: digest(session)}))
     for _ in range(rng.randrange(2, 6)):
@@ -173,11 +174,13 @@ def _fill_and_empty(root: Path, rng: random.Random) -> str:
         act(session, rng)
         if rng.random() < 0.2:
             keeping.autosave()
+        keeping.settle()
         was_told |= bool(keeping.problem)
         safe = safe if keeping._journal_problem else keeping.sequence
     if rng.random() < 0.5:
         resource.setrlimit(resource.RLIMIT_FSIZE, (UNLIMITED, UNLIMITED))
         keeping.tick({"slice": 1})
+        keeping.settle()
         if keeping._journal_problem:
             return f"there is room again, but still {keeping.problem}"
         safe, room_again = keeping.sequence, True

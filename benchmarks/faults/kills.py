@@ -86,7 +86,7 @@ def work(folder: Path, seed: int, pipe: int) -> None:
         keeping = Safekeeping.recover(waiting[0].folder, image(), CubePainter())
     else:
         keeping = Safekeeping.begin(SegmentationSession(image(), CubePainter()), root=folder)
-    session = keeping.session
+    session, keeping.flushes_beside = keeping.session, rng.random() < 0.5  # half of them as a window does it
 
     def announce(_: SessionEvent) -> None:
         tell("announced", keeping.sequence + 1, digest(session))

@@ -1,7 +1,8 @@
 """The journal of a case: one JSON object a line in one file, the deltas it names in another; both only ever grow.
 
-A line is on the disk, after its deltas, when `append` returns. Every line ends with a checksum of itself, so that one
-cut off by a crash is told from a whole one. Knows nothing of what the lines say.
+A line is on the disk, after its deltas, when `append` returns. After `write` it outlives the program, and a power cut
+once its `Flush` is over. Every line ends with a checksum of itself, so that one cut off by a crash is told from a whole
+one. Knows nothing of what the lines say.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import hashlib
 import io
 import json
 import os
+import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -115,6 +117,45 @@ class DeltaIndex:
         return unpacked(self.payload(digest))
 
 
+@dataclass(frozen=True)
+class Written:
+    """What went to the files together. `text`: the lines; `digests`: of the new deltas."""
+
+    text: bytes
+    digests: frozenset[str]
+    delta_bytes: int
+
+
+class Flush:
+    """What was written, on its way to the disk: the deltas, then the lines, on a thread that ends with it."""
+
+    def __init__(self, path: Path, files: Sequence[IO[bytes]], written: Written) -> None:
+        self.written = written
+        self._path, self._files = path, files
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="journal")
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `wait` returns at once."""
+        return not self._thread.is_alive()
+
+    def wait(self) -> None:
+        """Until it is on the disk. Raises OutputError; from any thread."""
+        self._thread.join()
+        if self._error is not None:
+            with _told(self._path):
+                raise self._error
+
+    def _run(self) -> None:
+        try:
+            for file in self._files:
+                os.fsync(file.fileno())
+        except BaseException as error:  # told to whoever waits
+            self._error = error
+
+
 class JournalWriter:
     """Appends to the two files of a journal. What was cut off at their ends is cut away first."""
 
@@ -149,21 +190,38 @@ class JournalWriter:
 
         Raises OutputError; nothing was added then.
         """
+        self.keep(self._written(lines, deltas, durable=durable))
+
+    def write(self, lines: Iterable[bytes], deltas: Mapping[str, bytes]) -> Flush:
+        """The same without waiting for the disk: that goes on beside the work. Raises OutputError; nothing was added.
+
+        Before anything else is written or asked of this writer, the flush has to be over, and then `keep` it, or
+        `take_back` one that failed.
+        """
+        written = self._written(lines, deltas, durable=False)
+        return Flush(self._path, [self._deltas.handle, self._lines.handle], written)
+
+    def keep(self, written: Written) -> None:
+        """What was written is on the disk: it counts."""
+        self._digest.update(written.text)
+        self._stored.update(written.digests)
+
+    def take_back(self, written: Written) -> None:
+        """What was written last could not be flushed: it is no part of the journal."""
+        self._lines.take_back(len(written.text))
+        self._deltas.take_back(written.delta_bytes)
+
+    def _written(self, lines: Iterable[bytes], deltas: Mapping[str, bytes], *, durable: bool) -> Written:
         new = {digest: payload for digest, payload in deltas.items() if digest not in self._stored}
-        text = b"".join(lines)
-        files = [(self._deltas, b"".join(record(payload) for payload in new.values())), (self._lines, text)]
+        packed, text = b"".join(record(payload) for payload in new.values()), b"".join(lines)
         with _told(self._path):
-            written = []
+            self._deltas.write(packed, durable=durable)
             try:
-                for file, content in files:
-                    file.write(content, durable=durable)
-                    written.append((file, content))
+                self._lines.write(text, durable=durable)
             except BaseException:
-                for file, content in written:
-                    file.take_back(len(content))
+                self._deltas.take_back(len(packed))
                 raise
-        self._digest.update(text)
-        self._stored.update(new)
+        return Written(text, frozenset(new), len(packed))
 
     def close(self) -> None:
         """Let go of the files."""

@@ -5,6 +5,10 @@
     keeping.save(path)
     keeping.close()
 
+A window that must not wait for its disk sets `flushes_beside`: a step is then in the file when it is made, so that it
+outlives the program, and a thread brings it to the disk at once, before the next step is written. Whatever calls work
+safe or saved waits for that thread.
+
 After a crash `medseg_rl.journal.find_cases` tells what can be recovered, and `Safekeeping.recover` does it. Nothing
 here raises into somebody's work: what cannot be written is said in `problem` until it could be.
 """
@@ -21,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Self
 from medseg_rl.errors import InputFileError, OutputError
 from medseg_rl.journal.case_folder import OPENED, SAVED, VIEW, CaseFolder
 from medseg_rl.journal.container import Container
-from medseg_rl.journal.lines import encoded_line
+from medseg_rl.journal.lines import Flush, encoded_line
 from medseg_rl.session.case_files import empty_case, journal_taken_over
 from medseg_rl.session.events import SessionEvent
 from medseg_rl.session.recovery import recovered
@@ -45,6 +49,7 @@ AUTOSAVE_SECONDS = 60.0
 Work = Callable[[], None]
 Submit = Callable[[Work], object]
 View = Mapping[str, Any]
+Waiting = tuple[bytes, dict[str, bytes], bool]  # a line, its deltas by digest, whether it has to be flushed
 
 
 class Safekeeping:
@@ -58,7 +63,9 @@ class Safekeeping:
         self.notices: tuple[str, ...] = ()  # what the last opening, recovery or save has to say
         self._saved_sequence = sequence
         self._steps = StepWriter(session)
-        self._pending: list[tuple[bytes, dict[str, bytes], bool]] = []
+        self.flushes_beside = False  # see above
+        self._pending: list[Waiting] = []
+        self._flushing: tuple[Flush, list[Waiting]] | None = None  # what is on its way to the disk
         self._journal_problem = self._autosave_problem = ""
         self._worker = None if submit else ThreadPoolExecutor(1, thread_name_prefix="safekeeping")
         self._submit = submit or self._on_own_worker
@@ -168,7 +175,12 @@ class Safekeeping:
 
     @property
     def problem(self) -> str:
-        """Why the newest work is not safe on the disk; empty while it is. Stays until it could be written."""
+        """Why the newest work is not safe on the disk; empty while it is. Stays until it could be written.
+
+        What is on its way there beside the work is no problem yet: `settle` waits for it.
+        """
+        if self._flushing is not None and self._flushing[0].is_over:
+            self.settle()
         return self._journal_problem or self._autosave_problem
 
     @property
@@ -203,11 +215,11 @@ class Safekeeping:
         """Copy what was written on this thread, write it as a generation on the worker."""
         if self._autosaving:
             return
-        writing = self._writing()
+        writing, flushing = self._writing(), self._flushing
         self._steps.restart()
         self._autosaving, self._model_finished, self._changed_at = True, False, None
         try:
-            self._submit(lambda: self._write_generation(writing))
+            self._submit(lambda: self._write_generation(writing, flushing))
         except BaseException:
             self._autosaving = False
             raise
@@ -215,6 +227,7 @@ class Safekeeping:
     def prepare_save(self, *, portable: bool = False, with_voxels: bool = False) -> Writing:
         """A session file to be written on any thread; then `note_saved`. `portable`: without the path of the image."""
         self._flush()
+        self.settle()
         places = {} if portable else self.case.places()
         return Writing(
             taken_from(self.session),
@@ -232,6 +245,7 @@ class Safekeeping:
         self.case.set_places(session=path)
         self._saved_sequence = writing.sequence
         self._note(SAVED, sequence=writing.sequence)
+        self.settle()
 
     def save(self, path: Path, *, portable: bool = False, with_voxels: bool = False) -> None:
         """Write the session with its journal, here and now. Raises OutputError; an old file is then as it was."""
@@ -244,6 +258,21 @@ class Safekeeping:
         """What an export says of its origin; `SegmentationSession.provenance` says the same while a case is kept."""
         return self.session.provenance()
 
+    def settle(self) -> None:
+        """Wait until what was written is on the disk. What could not be brought there waits, and `problem` says so."""
+        if self._flushing is None:
+            return
+        (flush, waiting), self._flushing = self._flushing, None
+        try:
+            flush.wait()
+        except OutputError as error:
+            self.case.journal.take_back(flush.written)
+            self._pending[:0] = waiting
+            self._journal_problem = str(error)
+        else:
+            self.case.journal.keep(flush.written)
+            self._journal_problem = ""
+
     def close(self, *, discard: bool = False) -> None:
         """Let go of the case. Unsaved work stays for a recovery unless it is to be discarded.
 
@@ -253,6 +282,7 @@ class Safekeeping:
             self.session.observers.remove(self._observe)
             self.session.journal_facts = None
         self._flush()
+        self.settle()
         if self._worker is not None:
             self._worker.shutdown(wait=True)
         finished = discard or (not self.unsaved_steps and not self._pending)
@@ -265,6 +295,7 @@ class Safekeeping:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _journal_facts(self) -> dict[str, Any]:
+        self.settle()
         return {"case": self.case.folder.name, "journal_sha256": self.case.journal.digest, "steps": self.sequence}
 
     def _observe(self, event: SessionEvent) -> None:
@@ -282,23 +313,31 @@ class Safekeeping:
 
     def _flush(self) -> None:
         """Write what is waiting; what cannot be written waits on, and `problem` says so."""
+        self.settle()  # in order: nothing is written before all that came earlier is on the disk
         if not self._pending:
             return
         deltas = {digest: payload for _, found, _ in self._pending for digest, payload in found.items()}
         lines = [line for line, _, _ in self._pending]
+        durable = any(durable for _, _, durable in self._pending)
         try:
-            self.case.journal.append(lines, deltas, durable=any(durable for _, _, durable in self._pending))
+            if durable and self.flushes_beside:
+                self._flushing = self.case.journal.write(lines, deltas), self._pending.copy()
+            else:
+                self.case.journal.append(lines, deltas, durable=durable)
+                self._journal_problem = ""
         except OutputError as error:
             self._journal_problem = str(error)
-            return
-        self._journal_problem = ""
-        self._pending.clear()
+        else:
+            self._pending.clear()
 
     def _writing(self) -> Writing:
         return Writing(taken_from(self.session), ImageFacts.of(self.session), self.sequence, self.view)
 
-    def _write_generation(self, writing: Writing) -> None:
+    def _write_generation(self, writing: Writing, flushing: tuple[Flush, list[Waiting]] | None) -> None:
         try:
+            if flushing is not None:  # first the steps that it stands for; whether that failed is told by `problem`
+                with contextlib.suppress(OutputError):
+                    flushing[0].wait()
             writing.write(self.case.base(writing.sequence))
             self.case.prune()
             self._autosave_problem = ""

@@ -264,6 +264,54 @@ def test_steps_that_could_not_be_journalled_are_told_and_written_when_there_is_r
     again.close(discard=True)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a slow disk is played by fsync")
+def test_a_step_flushed_beside_the_work_is_in_the_file_at_once_and_what_says_saved_waits_for_the_disk(
+    tmp_path, monkeypatch
+):
+    keeping = begun()
+    keeping.flushes_beside = True
+    disk, true_fsync = threading.Event(), os.fsync
+
+    def slow(handle):
+        if threading.current_thread().name == "journal":
+            assert disk.wait(30)
+        true_fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    keeping.session.add_label("Vessel")  # returns though the disk is busy
+    assert keeping.case.text().lines[-1]["action"] == "add_label"  # a kill from here on loses nothing
+    saving = threading.Thread(target=keeping.save, args=(tmp_path / "saved.medseg",))
+    saving.start()
+    saving.join(0.2)
+    assert saving.is_alive()
+    assert not (tmp_path / "saved.medseg").exists()
+    disk.set()
+    saving.join(30)
+    assert (tmp_path / "saved.medseg").exists()
+    assert keeping.provenance()["journal_sha256"] == keeping.case.text().digest
+    keeping.close()
+
+
+def test_what_could_not_be_flushed_beside_the_work_is_told_and_written_again_in_order(monkeypatch):
+    keeping = begun()
+    keeping.flushes_beside = True
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+        for name in ("One", "Two", "Three"):
+            keeping.session.add_label(name)
+        keeping.settle()
+        assert "Input/output error" in keeping.problem
+        assert keeping.case.text().lines[-1]["kind"] == "opened"
+    keeping.tick()
+    keeping.settle()
+    assert keeping.problem == ""
+    before = everything(keeping.session)
+    again = Safekeeping.recover(left_behind(keeping), image(), Painter())
+    assert everything(again.session) == before
+    assert again.notices == ()
+    again.close(discard=True)
+
+
 def test_a_second_window_is_refused_and_may_read():
     keeping = begun()
     click(keeping.session, 5, 5, 5)

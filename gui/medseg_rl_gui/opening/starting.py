@@ -109,5 +109,6 @@ class CaseStarter:
         return (self._root or cases_folder()) / case_id(opened.image_hash)
 
     def _kept(self, keeping: Safekeeping, opened: OpenedImage, saved: Path | None) -> OpenedCase:
+        keeping.flushes_beside = True
         keeping.note_view({**keeping.view, KEY: opened.reading.stored()})
         return OpenedCase(keeping.session, keeping, opened, keeping.case.folder.name, saved, keeping.notices)
