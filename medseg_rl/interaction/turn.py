@@ -25,7 +25,7 @@ from medseg_rl.interaction.region import (
 from medseg_rl.interaction.rules import RegionState, respected, with_rules
 from medseg_rl.interaction.steps import StepRunner
 from medseg_rl.interaction.strokes import Stroke, Strokes
-from medseg_rl.interaction.view import View, click_view, scouted_view
+from medseg_rl.interaction.view import View, click_view, hope, scouted_view
 from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled, reach_of, view_side
 from medseg_rl.volume import Box, Index, Spacing
 
@@ -247,13 +247,13 @@ def _view(turn: TurnInput, refiner: Refiner, config: InteractionConfig, side: in
     if mask.any():
         return click_view(mask, within, turn.clicks, turn.n_new, turn.spacing, side)
 
-    def seen(view: View) -> int:
+    def hoped(view: View) -> float:
         work = _read(turn, view.box, None)
         wanted, _ = _refine(turn, work, refiner, config, cancel, None, None, view)
-        return int(np.count_nonzero(with_rules(work, wanted, config, turn.spacing) > MASK_THRESHOLD))
+        return hope(with_rules(work, wanted, config, turn.spacing), view.box, turn.shape)
 
     close = click_view(None, within, turn.clicks, turn.n_new, turn.spacing, side)
-    return scouted_view(close, within, turn.shape, turn.spacing, seen)
+    return scouted_view(close, within, turn.shape, turn.spacing, hoped)
 
 
 def _refine(

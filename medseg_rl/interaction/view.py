@@ -2,8 +2,8 @@
 
 A click lies in the middle of an error. The larger its distance to the surface of the mask, the larger the error may be,
 and the farther off the view: at most `DEPTH_VOXELS` of its voxels lie between the click and that surface. So a large
-organ costs no more than a small lesion. Where there is no mask yet nothing says how large the object is: the view
-begins close and is moved away as long as more of it comes to light.
+organ costs no more than a small lesion. Where there is no mask yet nothing says how large the object is: it is looked
+at from close by and from farther and farther off, and the view counts in which the mask may hope for the best Dice.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy.typing as npt
 
 from medseg_rl.hints.clicks import Click
 from medseg_rl.interaction.region import GROWTH, grown, nearest_mm
+from medseg_rl.refiner import LOWEST, MASK_THRESHOLD, Percent
 from medseg_rl.volume import Box, Index, Spacing
 
 Mask = npt.NDArray[np.bool_]
 
 DEPTH_VOXELS = 3.0
-MORE = 1.5  # by this factor the object must grow with the view, to be looked at from still farther off
-MUCH_MORE = 2.5  # and by this one if it seems `SMALL`: a lesion in a uniform organ seems to grow a little for ever
-SMALL = 1200  # voxels of a view
+PATIENCE = 2  # views without a better hope, before the search ends, once there is any hope
 COARSEST_MM = 6.0  # no object is looked at with larger voxels, unless a click lies that deep
+COARSEST_VOXELS = 2.25  # or those of the file are so large that this magnification exceeds it
 FAR = 1.5  # from this magnification on an object's first mask is looked at once more, at finer voxels
 CLOSER = 3  # so many times as many
 AS_THEY_ARE = 1.05  # a view whose voxels are hardly larger than those of the file shows these
@@ -81,21 +81,44 @@ def click_view(
     return view
 
 
-def scouted_view(view: View, within: Box, shape: Index, spacing: Spacing, seen: Callable[[View], int]) -> View:
-    """The view that shows an object of which there is no mask, `view` or one from farther off.
+def scouted_view(view: View, within: Box, shape: Index, spacing: Spacing, hoped: Callable[[View], float]) -> View:
+    """The best view of an object of which there is no mask: `view` or one from farther off.
 
-    `seen`: how many voxels of the file the object seems to have in a view. An object that a view shows whole seems no
-    larger from farther off; one that fills it seems larger by all that has come into view.
+    `hoped`: the `hope` of the mask that a view gives. Too close, the mask ends in doubt on all sides; from too
+    far off what is small is lost.
     """
-    size, largest = seen(view), COARSEST_MM / math.prod(spacing) ** (1 / 3)
-    while True:
+    best, most, since = view, hoped(view), 0
+    largest = max(COARSEST_MM / math.prod(spacing) ** (1 / 3), COARSEST_VOXELS)
+    while since < PATIENCE:
         farther = view.farther(within, shape)
         if farther.box == view.box or farther.magnification > largest:
-            return view
-        larger = seen(farther)
-        if larger <= (MORE if size >= SMALL * view.magnification**3 else MUCH_MORE) * size:
-            return view
-        view, size = farther, larger
+            break
+        view, now = farther, hoped(farther)
+        best, most, since = (view, now, 0) if now > most else (best, most, since + (most > 0))
+    return best if most > 0 else view
+
+
+def hope(percent: Percent, box: Box, shape: Index) -> float:
+    """What Dice the mask of a state of `box` may hope for, if its probabilities hold: 2 E|A and B| / (|A| + E|B|).
+
+    Voxels of the lowest probability count as none: how many of them there are is the size of the view. Less by the
+    share of the sides of the view that the mask reaches: it goes on there.
+    """
+    levels = np.arange(101)
+    counts = np.bincount(percent.ravel(), minlength=101)
+    inside, expected = levels > MASK_THRESHOLD, counts * levels / 100 * (levels > LOWEST)
+    total = counts[inside].sum() + expected.sum()
+    return float(2 * expected[inside].sum() / total) * (1 - _cut(percent, box, shape)) if total else 0.0
+
+
+def _cut(percent: Percent, box: Box, shape: Index) -> float:
+    """Share of the sides of `box` that lie within the volume which the mask covers."""
+    covered = reached = 0
+    for axis, (start, stop, size) in enumerate(zip(box.start, box.stop, shape, strict=True)):
+        for place in [0] * (start > 0) + [-1] * (stop < size):
+            side = percent.take(place, axis) > MASK_THRESHOLD
+            covered, reached = covered + side.size, reached + int(np.count_nonzero(side))
+    return reached / covered if covered else 0.0
 
 
 def _depth_mm(mask: Mask, within: Box, click: Click, clicks: Sequence[Click], spacing: Spacing) -> float:

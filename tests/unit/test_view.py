@@ -9,7 +9,8 @@ import pytest
 
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.interaction import InteractionConfig, TurnInput, take_turn
-from medseg_rl.interaction.view import DEPTH_VOXELS, View, click_view, scouted_view
+from medseg_rl.interaction.view import DEPTH_VOXELS, View, click_view, hope, scouted_view
+from medseg_rl.refiner import LOWEST
 from medseg_rl.volume import Box
 
 SIDE = 20
@@ -95,7 +96,7 @@ def test_a_voxel_that_a_click_alone_holds_is_no_surface():
     assert math.prod(with_it[0].spacing) ** (1 / 3) > 4
 
 
-def test_an_object_of_which_there_is_no_mask_is_looked_at_from_ever_farther_off_as_long_as_more_of_it_is_seen():
+def test_an_object_of_which_there_is_no_mask_is_looked_at_from_ever_farther_off_while_it_fills_the_view():
     (*scouts, last, closer), result = shown(np.zeros(SHAPE, bool), object_click(CENTRE), radius=30.0)
     widths = [request.percent.shape[0] * request.spacing[0] for request in scouts]
     assert widths == sorted(widths)
@@ -106,16 +107,55 @@ def test_an_object_of_which_there_is_no_mask_is_looked_at_from_ever_farther_off_
     assert result.report.added_voxels > 0.9 * math.prod(SHAPE)
 
 
-def test_an_object_that_the_first_view_shows_whole_is_taken_from_there():
-    seen = [100, 110, 5000]
+@pytest.mark.parametrize(
+    ("hopes", "best", "looks"),
+    [([0.9, 0.8, 0.7, 1.0], 0, 3), ([0.3, 0.5, 0.4, 0.6, 0.5, 0.5, 1.0], 3, 6), ([0.5, 0.5, 0.5], 0, 3)],
+)
+def test_the_view_counts_that_promises_most_and_two_without_a_better_one_end_the_search(hopes, best, looks):
     views: list[View] = []
-    whole = Box.whole(SHAPE)
-    close = View(Box((50, 45, 40), (71, 66, 61)))
+    close = View(Box((150, 150, 150), (171, 171, 171)))
     chosen = scouted_view(
-        close, whole, SHAPE, (1.0, 1.0, 1.0), lambda view: (views.append(view), seen[len(views) - 1])[1]
+        close,
+        Box.whole((320, 320, 320)),
+        (320, 320, 320),
+        (0.2, 0.2, 0.2),
+        lambda view: (views.append(view), hopes[len(views) - 1])[1],
     )
-    assert chosen == close
-    assert len(views) == 2
+    assert len(views) == looks
+    assert chosen == views[best]
+    assert views[0] == close
+
+
+def test_large_voxels_are_looked_at_from_one_step_farther_off_at_most():
+    views: list[View] = []
+    scouted_view(
+        View(Box((50, 45, 40), (71, 66, 61))),
+        Box.whole(SHAPE),
+        SHAPE,
+        (5.0, 5.0, 5.0),
+        lambda view: (views.append(view), float(len(views)))[1],
+    )
+    assert [view.magnification for view in views] == [1.0, 1.5, 2.25]
+
+
+def test_the_hope_of_a_mask_is_its_expected_dice():
+    whole, shape = Box.whole((10, 10, 10)), (10, 10, 10)
+    percent = np.full(shape, LOWEST, np.uint8)
+    assert hope(percent, whole, shape) == 0
+    percent[4:6, 4:6, 4:6] = 80
+    assert hope(percent, whole, shape) == pytest.approx(2 * 8 * 0.8 / (8 + 8 * 0.8))
+    percent[2, 2, 2:8] = 50  # doubt that the mask leaves out
+    assert hope(percent, whole, shape) == pytest.approx(2 * 8 * 0.8 / (8 + 8 * 0.8 + 6 * 0.5))
+
+
+def test_a_mask_that_fills_its_view_hopes_for_nothing_unless_the_volume_ends_there():
+    shape, box = (30, 30, 30), Box((10, 10, 10), (20, 20, 20))
+    percent = np.full(box.shape, 90, np.uint8)
+    assert hope(percent, box, shape) == 0
+    assert hope(percent, box, (20, 20, 20)) == 0
+    assert hope(percent, Box.whole((10, 10, 10)), (10, 10, 10)) > 0.9
+    percent[:, :, 5:] = LOWEST
+    assert 0 < hope(percent, box, shape) < 0.5
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
