@@ -25,7 +25,7 @@ from medseg_rl.interaction.region import (
 from medseg_rl.interaction.rules import RegionState, respected, with_rules
 from medseg_rl.interaction.steps import StepRunner
 from medseg_rl.interaction.strokes import Stroke, Strokes
-from medseg_rl.interaction.view import View, click_view, hope, scouted_view
+from medseg_rl.interaction.view import View, click_view, hope, mask_view, scouted_view
 from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled, reach_of, view_side
 from medseg_rl.volume import Box, Index, Spacing
 
@@ -124,7 +124,7 @@ def take_turn(
         return TurnResult(None, TurnReport(message), stored=False)
     clock = _Clock()
     radius = guard_radius(config, turn.mask_box, turn.n_new)
-    side = view_side(refiner) if turn.n_new else None
+    side = view_side(refiner)
     view = None if side is None else _view(turn, refiner, config, side, cancel)
     box = _near_clicks(turn, refiner, config, _first_region(turn, config, radius)) if view is None else view.box
     growths = 0
@@ -243,6 +243,8 @@ def _larger(turn: TurnInput, box: Box, radius: float | None, config: Interaction
 
 def _view(turn: TurnInput, refiner: Refiner, config: InteractionConfig, side: int, cancel: Callable[[], bool]) -> View:
     within = turn.reach(config)
+    if turn.mask_box is not None and not turn.n_new:
+        return mask_view(_first_region(turn, config, None), side)
     mask = filled(turn.percent[within.slices], turn.background) > MASK_THRESHOLD
     if mask.any():
         return click_view(mask, within, turn.clicks, turn.n_new, turn.spacing, side)
@@ -252,7 +254,7 @@ def _view(turn: TurnInput, refiner: Refiner, config: InteractionConfig, side: in
         wanted, _ = _refine(turn, work, refiner, config, cancel, None, None, view)
         return hope(with_rules(work, wanted, config, turn.spacing), view.box, turn.shape)
 
-    close = click_view(None, within, turn.clicks, turn.n_new, turn.spacing, side)
+    close = click_view(None, within, turn.clicks, turn.n_new or len(turn.clicks), turn.spacing, side)
     return scouted_view(close, within, turn.shape, turn.spacing, hoped)
 
 

@@ -31,6 +31,11 @@ class Variation:
     step_factor: float = 1.0
     lean: int = 0
 
+    @property
+    def is_draw(self) -> bool:
+        """Whether decisions drawn at random are all that differs."""
+        return self.seed is not None and not self.lean
+
 
 def variations(seed: int, count: int) -> tuple[Variation, ...]:
     """The ways to try for `count` candidates, in that order: the plain one, draws, then leans and other steps."""

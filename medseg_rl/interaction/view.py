@@ -4,6 +4,7 @@ A click lies in the middle of an error. The larger its distance to the surface o
 and the farther off the view: at most `DEPTH_VOXELS` of its voxels lie between the click and that surface. So a large
 organ costs no more than a small lesion. Where there is no mask yet nothing says how large the object is: it is looked
 at from close by and from farther and farther off, and the view counts in which the mask may hope for the best Dice.
+A turn without a click, such as candidates or a command, looks at the whole mask.
 """
 
 from __future__ import annotations
@@ -79,6 +80,11 @@ def click_view(
         view = near if view is None else View(view.box.union(box), max(view.magnification, near.magnification))
     assert view is not None
     return view
+
+
+def mask_view(region: Box, side: int) -> View:
+    """Of a whole mask, `region` being what a turn without a click may change: as near as a second look goes."""
+    return View(region, max(1.0, (region.voxels / (CLOSER * side**3)) ** (1 / 3)))
 
 
 def scouted_view(view: View, within: Box, shape: Index, spacing: Spacing, hoped: Callable[[View], float]) -> View:

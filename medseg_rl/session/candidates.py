@@ -18,6 +18,7 @@ from medseg_rl.volume import Box
 
 FEWEST, MOST = 2, 9
 SAME_DICE = 0.99  # closer than this to another, a candidate is no other one
+SURE_AFTER = 2  # draws that are no others: the model is sure, and more draws would take long for nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +54,16 @@ class CandidatesJob:
         `progress` is told how many there are. Raises `Cancelled` between refinement steps, and what the refiner raises.
         """
         found: list[SessionDelta] = []
-        dropped, message = 0, ""
+        dropped, alike, message = 0, 0, ""
         for variation in variations(self.seed, self.asked):
+            if variation.is_draw and alike >= SURE_AFTER:
+                continue
             delta = self._varied(variation).run(cancel)
             if delta.report.message:
                 message = delta.report.message
                 break
             if any(self._dice(delta, other) >= SAME_DICE for other in found):
-                dropped += 1
+                dropped, alike = dropped + 1, alike + variation.is_draw
                 continue
             found.append(delta)
             if progress is not None:

@@ -60,6 +60,17 @@ class Fixed(Soft):
         return np.where(super().refine(replace(request, seed=None)) > 50, 99, 1).astype(np.uint8)
 
 
+class Counting(Soft):
+    """Soft, but its draws are no others. Remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def refine(self, request, *, cancel=lambda: False, preview=lambda percent: None):
+        self.asked.append(request)
+        return super().refine(replace(request, seed=None))
+
+
 def started(refiner=None, affine=AFFINE, **options):
     array = np.random.default_rng(1).normal(0, 1, SHAPE).astype(np.float32)
     config = InteractionConfig(edit_radius_mm=None)
@@ -110,6 +121,16 @@ def test_candidates_too_near_to_another_are_dropped_and_the_rest_is_said():
     assert len(found) == 1
     assert found.dropped > 5
     assert found.message == "1 distinct of 4: the model is sure of the rest"
+
+
+def test_a_model_whose_draws_are_no_others_is_not_drawn_from_again_and_again():
+    refiner = Counting()
+    session = clicked(refiner)
+    refiner.asked.clear()
+    found = session.candidates(4)
+    draws = [request for request in refiner.asked if request.seed is not None]
+    assert len(draws) == 2
+    assert len(found) == 4  # leans and other steps are tried sooner
 
 
 def test_candidates_are_refused_where_there_is_nothing_and_for_numbers_nobody_can_compare():

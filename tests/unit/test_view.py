@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.interaction import InteractionConfig, TurnInput, take_turn
-from medseg_rl.interaction.view import DEPTH_VOXELS, View, click_view, hope, scouted_view
+from medseg_rl.interaction.view import CLOSER, DEPTH_VOXELS, View, click_view, hope, mask_view, scouted_view
 from medseg_rl.refiner import LOWEST
 from medseg_rl.volume import Box
 
@@ -178,3 +179,24 @@ def test_the_guard_and_the_region_of_the_protocol_limit_the_view():
     assert result.report.roi is not None
     assert max(result.report.roi.shape) <= 2 * (10 + 10) + 1
     assert len(requests) == 1
+
+
+@pytest.mark.parametrize("edge", [20, 60, 200])
+def test_a_turn_without_a_click_looks_at_the_whole_mask_at_a_cost_that_does_not_grow_with_it(edge):
+    region = Box((5, 5, 5), (5 + edge,) * 3)
+    view = mask_view(region, SIDE)
+    assert view.box == region
+    assert view.voxels <= 1.01 * CLOSER * SIDE**3
+    assert view.voxels == edge**3 or edge**3 > CLOSER * SIDE**3  # what is small is shown as it is
+
+
+def test_candidates_and_commands_show_the_mask_in_one_view():
+    mask = ball(CENTRE, 40, SHAPE)
+    refiner = Onlooker(2.0)
+    asked = replace(turn(mask, Click(CENTRE, ClickLabel.FOREGROUND)), n_new=0, asked=True)
+    take_turn(asked, refiner, FREE)
+    (request,) = refiner.requests
+    assert request.n_new_clicks == 0
+    assert np.prod(request.percent.shape) <= 1.1 * CLOSER * SIDE**3
+    assert (request.percent > 50).any()
+    assert not (request.percent > 50).all()
