@@ -128,7 +128,7 @@ class CaseInHand:
             box = Box((0, 0, 0), (1, 1, 1))
         inside = self._inside(label, box)
         if preview is not None:
-            start, inside = box.start, inside.copy()
+            start, inside = box.start, inside.copy(order="K")
             inside[preview.box.shifted((-start[0], -start[1], -start[2])).slices] = preview.percent > MASK_THRESHOLD
         return ProposalView(label, box, inside)
 
@@ -136,7 +136,7 @@ class CaseInHand:
         """The state of a label in a box; worked out once for all previews that lie over it."""
         wanted = self.session.version, label, box
         if self._known is None or self._known[0] != wanted:
-            self._known = wanted, self.session.percent_in(box, label) > MASK_THRESHOLD
+            self._known = wanted, self.session.mask_in(box, label)
         return self._known[1]
 
     # --- kept safe ----------------------------------------------------------------------------------------------------

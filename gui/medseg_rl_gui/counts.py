@@ -15,7 +15,8 @@ from medseg_rl_gui.case import CaseInHand
 from medseg_rl_gui.i18n import number, tr, whole
 from medseg_rl_gui.view_model import Mask
 
-MOST_POINTS = 40_000  # of the rim whose distance to the clicks is measured; more are thinned out
+LARGE_VOXELS = 1_000_000
+MOST_POINTS = 20_000  # of the rim whose distance to the clicks is measured; more are thinned out
 
 
 @dataclass(frozen=True)
@@ -43,25 +44,30 @@ class ProposalCounts:
 
 
 def counts_of(case: CaseInHand) -> ProposalCounts | None:
-    """Of what the views show; None where no proposal is shown. `millilitres` is what it adds less what it removes."""
+    """Of what the views show; None where no proposal is shown. `millilitres` is what it adds less what it removes.
+
+    While the model is at work on something large the distance is left out: it comes with the result.
+    """
     shown = case.view.proposal
     if shown is None:
         return None
     session, box = case.session, shown.box
-    accepted = np.zeros(box.shape, np.bool_)
-    for layer in session.label_layers:
+    layers = session.label_layers
+    accepted = layers[0][box.slices] == shown.label  # in the order of its voxels in memory, as all that follows
+    for layer in layers[1:]:
         accepted |= layer[box.slices] == shown.label
-    added, removed = shown.inside & ~accepted, accepted & ~shown.inside
-    gain, loss = int(np.count_nonzero(added)), int(np.count_nonzero(removed))
-    proposal = session.proposal
+    changed = accepted ^ shown.inside
+    gain = int(np.count_nonzero(changed & shown.inside))
+    loss = int(np.count_nonzero(changed)) - gain
+    proposal, is_running = session.proposal, case.preview is not None
     return ProposalCounts(
         shown.label,
         0 if proposal is None else proposal.clicks,
         gain,
         loss,
         (gain - loss) * session.image.voxel_volume / 1000,
-        _farthest(case, added | removed),
-        case.preview is not None,
+        None if is_running and box.voxels > LARGE_VOXELS else _farthest(case, changed),
+        is_running,
     )
 
 
@@ -71,10 +77,12 @@ def _farthest(case: CaseInHand, changed: Mask) -> float | None:
     shown = case.view.proposal
     if not clicks or shown is None or not changed.any():
         return None
-    rim = np.flatnonzero(_rim(changed))  # many times as fast as three indices for each
+    axes = np.argsort([-stride for stride in changed.strides])  # as it lies in memory: else flattening takes ten times
+    rim = np.flatnonzero(_rim(changed.transpose(axes)))  # many times as fast as three indices for each
     rim = rim[:: max(1, len(rim) // MOST_POINTS)]
+    indices = np.column_stack(np.unravel_index(rim, [changed.shape[axis] for axis in axes]))[:, np.argsort(axes)]
     affine = case.session.image.affine
-    points = _to_world(affine, np.column_stack(np.unravel_index(rim, changed.shape)) + np.asarray(shown.box.start))
+    points = _to_world(affine, indices + np.asarray(shown.box.start))
     nearest = np.full(len(points), np.inf)
     for click in clicks:
         offset = points - _to_world(affine, np.asarray([click]))

@@ -18,9 +18,9 @@ from medseg_rl.hints.clicks import Click
 from medseg_rl.history import DEFAULT_CAP_BYTES, UndoEntry, UndoStack
 from medseg_rl.interaction import InteractionConfig, Intervention, TurnReport, filled
 from medseg_rl.labels import LabelMap
-from medseg_rl.refiner import Percent, Refiner
+from medseg_rl.refiner import MASK_THRESHOLD, Percent, Refiner
 from medseg_rl.segmentation import Segmentation
-from medseg_rl.session.arrays import CaseArrays
+from medseg_rl.session.arrays import CaseArrays, Mask
 from medseg_rl.session.entry import array_on_grid, as_point
 from medseg_rl.session.events import Direction, Parameters, SessionEvent, SessionObserver, tell
 from medseg_rl.session.jobs import (
@@ -148,6 +148,14 @@ class Case:
         value = self.active_label if label is None else label
         state = self._arrays.soft(value)
         return filled(self._working.order.undo(state.array)[box.slices], self._work(value).background)
+
+    def mask_in(self, box: Box, label: int | None = None) -> Mask:
+        """`percent_in` above the threshold, at a fraction of its cost."""
+        value = self.active_label if label is None else label
+        if self._work(value).background > MASK_THRESHOLD:
+            return self.percent_in(box, label) > MASK_THRESHOLD
+        inside: Mask = self._working.order.undo(self._arrays.soft(value).array)[box.slices] > MASK_THRESHOLD
+        return inside
 
     @property
     def clicks(self) -> tuple[Click, ...]:
