@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.proof.plan import Arm, Job, Plan, Question
 from benchmarks.proof.standing import Folder, Shared, Standing, standing
+from medseg_rl.config import run_config
 from medseg_rl.errors import InputFileError
 from medseg_rl.evaluation.compare import MUST_AGREE, OTHER_RULES
 from medseg_rl.evaluation.records import Record, read_records
@@ -111,14 +112,20 @@ def _introduction(plan: Plan, shared: Shared, measured: Sequence[Measured]) -> s
     jobs = list(plan.jobs())
     lines = [
         "Made by `python -m benchmarks.proof report` from rows, manifests and ledgers; nothing is typed by hand.",
-        f"Of {len(jobs)} runs in the plan {len(measured)} are measured: {spent}, {shared.updates} updates, "
-        f"{shared.threads} thread(s). Equal updates, starts and training samples for every arm.",
+        f"Of {len(jobs)} runs in the plan {len(measured)} are measured: {spent}, {shared.updates} updates "
+        f"({_usual(jobs[0])} by default), {shared.threads} thread(s). Equal updates, starts and training samples for "
+        "every arm.",
         "Validation split. The weights are the running average after the last update: none was chosen on the cases "
         "reported here. One robot (primary), region `common`, clicks enforced, guard off.",
     ]
     if shared.changes:
         lines.append(f"Settings changed for all runs: {', '.join(shared.changes)}.")
     return "\n".join(lines)
+
+
+def _usual(job: Job) -> int:
+    """Updates that the preset of a job has by itself: how short the budget is."""
+    return run_config(job.arm.preset).training.updates
 
 
 def _answer(question: Question, measured: Sequence[Measured], plan: Plan) -> list[str]:
@@ -132,7 +139,7 @@ def _answer(question: Question, measured: Sequence[Measured], plan: Plan) -> lis
     tables = result_tables(records, reference=question.reference).replace("### ", "#### ")
     return [
         heading,
-        "\n".join(_sentences(question, sections)),
+        "\n".join(_sentences(question, sections, len(plan.seeds))),
         _pilots(runs, plan),
         _goals(sections, question.reference) if question is plan.questions[0] else "",
         tables.rstrip(),
@@ -147,7 +154,7 @@ def _sections(records: Sequence[Record]) -> Sections:
     return sections
 
 
-def _sentences(question: Question, sections: Sections) -> list[str]:
+def _sentences(question: Question, sections: Sections, seeds: int) -> list[str]:
     """One line for each other arm and table: who is ahead in AUC20 Dice, by the corrected test and the margin."""
     lines = []
     for (name, structure, start), methods in sections.items():
@@ -158,11 +165,12 @@ def _sentences(question: Question, sections: Sections) -> list[str]:
             other: by_subject(runs, Run.auc_dice) for other, runs in methods.items() if other != question.reference
         }
         for found in compare_with_reference(by_subject(own, Run.auc_dice), others):
-            d = found.difference
+            d, pair = found.difference, (own, methods[found.other])
+            pilot = " A pilot." if min(len({_seed(run) for run in runs}) for runs in pair) < seeds else ""
             lines.append(
                 f"- {name} {structure}, start {start}: {question.reference} minus {found.other} {d.mean:+.4f} "
                 f"[{d.low:+.4f}, {d.high:+.4f}], Holm p {found.p_holm:.2g}: {verdict(found)}."
-                f"{_by_seed(own, methods[found.other])}"
+                f"{_by_seed(*pair)}{pilot}"
             )
     return lines
 
