@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from medseg_rl.hints.click_files import WorldClick
 from medseg_rl.hints.clicks import ClickLabel
 from medseg_rl.interaction import Preview
 from medseg_rl.refiner import MASK_THRESHOLD
@@ -44,6 +45,7 @@ class CaseInHand:
         self.layers = PaintedLayers(self.session)
         self.selected_click: int | None = None
         self.preview: Preview | None = None
+        self.pending: tuple[WorldClick, ...] = ()  # clicks that the model is at work on
         self._known: tuple[tuple[int, int, Box], Mask] | None = None
         self.recorder = self._recorder(store or FeedbackStore(), submit)
         self.view = restored(self._first_view(preferences), self._stored_view)
@@ -101,11 +103,11 @@ class CaseInHand:
         )
 
     def click_marks(self) -> tuple[ClickMark, ...]:
-        """The clicks of the active label."""
+        """The clicks of the active label, and those that are being refined."""
         session, clicks = self.session, self.session.clicks
         proposal = session.proposal
         open_clicks = proposal.clicks if proposal is not None and proposal.label == session.active_label else 0
-        return tuple(
+        marks = [
             ClickMark(
                 click.index,
                 click.label == ClickLabel.FOREGROUND,
@@ -113,7 +115,12 @@ class CaseInHand:
                 selected=number == self.selected_click,
             )
             for number, click in enumerate(clicks)
-        )
+        ]
+        return (*marks, *(self._pending_mark(click) for click in self.pending))
+
+    def _pending_mark(self, click: WorldClick) -> ClickMark:
+        i, j, k = (round(float(v)) for v in self.session.image.world_to_index(click.point_mm))
+        return ClickMark((i, j, k), click.label == ClickLabel.FOREGROUND)
 
     def proposal_view(self) -> ProposalView | None:
         """The open proposal, or what a running refinement has come to so far."""

@@ -177,6 +177,9 @@ class Desk(QObject):
         if case is not None and not said:
             acts.set_reason("model.start", self.models.why_no_start(case.session.image))
             acts.rename("model.start", self._name_of_start(case))
+            is_empty = case.session.mask_box is None and not case.session.clicks
+            for id_ in ("model.refine", "model.candidates"):
+                acts.set_reason(id_, tr("Click inside the target first") if is_empty else "")
         if case is not None and not said and case.selected_click is None:
             acts.set_reason("click.delete", tr("Select a click in the list first"))
         undo = () if case is None else case.session.history.undo_names[:1]

@@ -17,6 +17,7 @@ from PySide6.QtGui import (
     QAction,
     QCloseEvent,
     QDragEnterEvent,
+    QDragLeaveEvent,
     QDropEvent,
     QGuiApplication,
     QKeyEvent,
@@ -208,7 +209,12 @@ class MainWindow(QMainWindow):
             event.acceptProposedAction()
             self.status.say(tr("Drop to open"))
 
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # noqa: N802
+        self.status.say("")
+        super().dragLeaveEvent(event)
+
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        self.status.say("")
         paths = _dropped(event)
         if paths:
             event.acceptProposedAction()

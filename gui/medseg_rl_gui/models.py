@@ -151,12 +151,14 @@ class Models:
         return config if bundle is None or not bundle.has_agent else replace(config, steps=bundle.steps)
 
     def starting(self, image: Volume) -> Bundle | None:
-        """The bundle that gives the automatic start: the one that refines, else the one with the fewest warnings."""
+        """The bundle that gives the automatic start: the one that refines, else one that was trained on such images."""
         refining = self.fitting(image)
         if refining is not None and refining.has_automatic:
             return refining
-        able = [entry.bundle for entry in self.listed if entry.bundle is not None and entry.bundle.has_automatic]
-        return min(able, key=lambda bundle: len(bundle.warnings(image)), default=None)
+        return next((bundle for bundle in self._able_to_start() if not bundle.warnings(image)), None)
+
+    def _able_to_start(self) -> list[Bundle]:
+        return [entry.bundle for entry in self.listed if entry.bundle is not None and entry.bundle.has_automatic]
 
     def used_to_start(self, image: Volume) -> ModelUsed | None:
         """What the work on an image will say of the model that gave its start."""
@@ -170,6 +172,10 @@ class Models:
             return tr("There is no model on this computer")
         if self.starting(image) is not None:
             return ""
+        for other in self._able_to_start():
+            return tr("The model {name} gives no automatic start; {why}").format(
+                name=bundle.name, why="; ".join(other.warnings(image))
+            )
         return tr("The model {name} gives no automatic start, and no other does").format(name=bundle.name)
 
     def predict(self, image: Volume, cancel: Cancel) -> Percent:

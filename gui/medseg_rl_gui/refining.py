@@ -179,9 +179,19 @@ class Refining:
             progressed=lambda preview: self._previewed(job, preview),
         )
         self._desk.jobs.add(REFINING)
-        self._show_guard(clicks)
+        self._show_begun(clicks)
         self._desk.say_there()
         return True
+
+    def _show_begun(self, clicks: tuple[WorldClick, ...]) -> None:
+        """The clicks stand where they were placed before anything came of them."""
+        case = self._desk.case
+        if case is not None:
+            case.pending = clicks
+            self._desk.show(clicks=case.click_marks())
+        self._show_guard(clicks)
+        if self._desk.view.proposal is None:
+            self._desk.tell_counts()
 
     def _previewed(self, job: Job, preview: Preview) -> None:
         case = self._desk.case
@@ -258,7 +268,7 @@ class Refining:
         self._clicks = self._later = ()
         self._desk.jobs.discard(REFINING)
         if self._desk.case is not None and not keep_preview:
-            self._desk.case.preview = None
+            self._desk.case.preview, self._desk.case.pending = None, ()
             self._desk.case.view = self._desk.view.changing(balls=())
 
     # --- strokes into it ----------------------------------------------------------------------------------------------

@@ -311,7 +311,8 @@ def test_a_blind_comparison_is_a_game_whose_sides_are_told_only_afterwards(make,
     larger = record.first if sides[0] > sides[1] else record.second
     assert larger == "two@two-hash"
     assert {record.first, record.second} == {"one@one-hash", "two@two-hash"}
-    assert record.first in section.result.text()
+    left, right = (policy.partition("@")[0] for policy in (record.first, record.second))
+    assert section.result.text() == f"Right is better. Left was {left}, right was {right}. Recorded."
     assert not section.tiles.isVisible()
     assert panels.session.version == version
     assert np.array_equal(panels.session.mask, mask)

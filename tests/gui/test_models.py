@@ -38,7 +38,8 @@ def image() -> Volume:
 
 
 GENERAL = bundle("general", AGENT)
-SPECIAL = bundle("special", AGENT, START, modalities=("MR",))
+SPECIAL = bundle("special", AGENT, START, modalities=("CT",))
+OTHER_KIND = bundle("brain", AGENT, START, modalities=("MR",))
 
 
 def test_a_model_without_a_start_takes_that_of_another_and_the_work_says_whose_it_was(image):
@@ -49,6 +50,15 @@ def test_a_model_without_a_start_takes_that_of_another_and_the_work_says_whose_i
     used = models.used_to_start(image)
     assert used is not None
     assert (used.name, used.bundle_hash) == ("special", SPECIAL.hash)
+
+
+def test_no_start_is_offered_of_a_model_for_other_images_unless_it_was_chosen(image):
+    models = Shelf(GENERAL, OTHER_KIND)
+    assert models.starting(image) is None
+    assert models.why_no_start(image) == (
+        "The model general gives no automatic start; this image is CT, but brain was trained on MR"
+    )
+    assert Shelf(GENERAL, OTHER_KIND, wanted="brain").starting(image) is OTHER_KIND
 
 
 def test_a_model_that_gives_a_start_gives_its_own(image):

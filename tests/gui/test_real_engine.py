@@ -82,6 +82,33 @@ def test_a_click_without_a_start_finds_something_where_it_was_placed(engine: Eng
     assert not engine.session.mask[index]
 
 
+@pytest.mark.slow
+def test_the_two_shipped_models_are_compared_blind_and_told_after_the_answer(
+    engine: Engine, target: np.ndarray
+) -> None:
+    engine.clicked(deepest(target))
+    bundles, blind = engine.models.refining, engine.controller.learning.blind
+    assert {bundle.name for bundle in bundles} == {"general", "hippocampus"}
+    before, told = engine.session.mask.copy(), []
+    blind.answered.connect(told.append)
+    assert blind.begin(*bundles)
+    engine.idle()
+    assert blind.is_open
+    masks = []
+    for shown in blind.shown:
+        masks.append(np.zeros(target.shape, np.bool_))
+        masks[-1][shown.box.slices] = shown.inside
+        assert masks[-1][deepest(target)]
+    assert not np.array_equal(*masks)
+    assert np.array_equal(engine.session.mask, before)
+    engine.dialogs.answers = ["do-not-store"]
+    blind.answer("first")
+    (answered,) = told
+    assert {answered.left.partition("@")[0], answered.right.partition("@")[0]} == {"general", "hippocampus"}
+    assert not answered.stored
+    assert answered.text.startswith("Left is better. Left was ")
+
+
 # --- no stall ---------------------------------------------------------------------------------------------------------
 
 

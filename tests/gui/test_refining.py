@@ -75,6 +75,31 @@ def test_a_turn_stops_within_its_step_and_leaves_everything_as_it_was(engine: En
     assert as_it_was(engine)
 
 
+def test_a_click_stands_where_it_was_placed_while_the_model_is_still_at_work(engine: Engine) -> None:
+    engine.painter.hold_steps()
+    engine.do("tool.point")
+    engine.held.click("axial", engine.world(CENTRE))
+    engine.wait(lambda: engine.painter.begun == 1)
+    (mark,) = engine.controller.desk.view.clicks
+    assert (mark.index, mark.positive, mark.settled) == (CENTRE, True, False)
+    assert engine.session.clicks == ()
+    engine.do("model.cancel")
+    engine.painter.go_on()
+    engine.idle()
+    assert engine.controller.desk.view.clicks == ()
+
+
+@pytest.mark.parametrize("id_", ["model.refine", "model.candidates"])
+def test_where_there_is_nothing_to_refine_it_is_greyed_with_the_reason(engine: Engine, id_: str) -> None:
+    acts = engine.window.acts
+    assert acts.reason(id_) == "Click inside the target first"
+    engine.clicked(CENTRE)
+    assert acts.reason(id_) == ""
+    engine.do("proposal.accept")
+    engine.do("label.new")
+    assert acts.reason(id_) == "Click inside the target first"
+
+
 def test_clicks_during_a_turn_stop_it_and_are_refined_together_as_one_by_one(engine: Engine) -> None:
     places = [CENTRE, (26, 19, 12), (20, 26, 13)]
     engine.painter.hold_steps()

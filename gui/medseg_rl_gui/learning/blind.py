@@ -42,9 +42,10 @@ class Answered:
     def text(self) -> str:
         """Which model stood where, once the answer is given."""
         result = {"first": tr("Left is better"), "second": tr("Right is better"), "draw": tr("A draw")}[self.result]
-        return tr("{result}. Left was {left}, right was {right}.").format(
-            result=result, left=self.left, right=self.right
-        )
+        left, right = (name.partition("@")[0] for name in (self.left, self.right))
+        if left == right:  # two of one name: told apart by the beginning of their hash
+            left, right = (name[: name.find("@") + 7].replace("@", " ") for name in (self.left, self.right))
+        return tr("{result}. Left was {left}, right was {right}.").format(result=result, left=left, right=right)
 
 
 class BlindComparison(QObject):

@@ -12,6 +12,7 @@ from PySide6.QtGui import QColor, QGuiApplication, QPalette, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QLabel, QSizePolicy
 
 from medseg_rl_gui.counts import ProposalCounts
+from medseg_rl_gui.desk import REFINING
 from medseg_rl_gui.i18n import tr
 from medseg_rl_gui.panels.switches import NamedButton
 from medseg_rl_gui.theme import TONES, current_theme
@@ -78,6 +79,8 @@ class ProposalBar(QFrame):
     def _counted(self) -> str:
         counts, case = self.counts, self._desk.case
         if counts is None or case is None or counts.label not in case.session.labels:
+            if case is not None and REFINING in self._desk.jobs:
+                return tr("Refining {name}…").format(name=case.session.labels[case.session.active_label].name)
             return "" if self._desk.question else tr("No open proposal")
         name = case.session.labels[counts.label].name
         text = tr("Refining {name}: {counts}") if counts.is_running else tr("Proposal for {name}: {counts}")

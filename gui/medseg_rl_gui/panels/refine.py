@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from medseg_rl_gui.actions import REASONS
 from medseg_rl_gui.counts import ProposalCounts
+from medseg_rl_gui.desk import REFINING
 from medseg_rl_gui.i18n import number, tr, whole
 from medseg_rl_gui.panels.parts import ActionButton, ButtonGrid, NumberBox, Section, button, grey, words
 from medseg_rl_gui.panels.refine_model import ModelSection
@@ -78,7 +79,8 @@ class ProposalSection(Section):
 
     def _show(self, counts: ProposalCounts | None) -> None:
         if counts is None:
-            self.said.setText(tr(REASONS["proposal"]) + ".")
+            is_running = REFINING in self._desk.jobs
+            self.said.setText(tr("The model is at work.") if is_running else tr(REASONS["proposal"]) + ".")
         else:
             clicks = tr("1 click") if counts.clicks == 1 else tr("{n} clicks").format(n=whole(counts.clicks))
             self.said.setText(tr("{counts}. {clicks}.").format(counts=counts.text, clicks=clicks))
