@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medseg_rl_gui.surface_scene import Side
 
 SPACING = 2  # between the buttons
+ROOMY = 11  # more than its letter, where there is room
 
 
 class SurfaceTitle(QFrame):
@@ -59,7 +60,6 @@ class SurfaceTitle(QFrame):
         for side, (letter, tip) in sides.items():
             button = self._button(side, tip)
             button.setText(letter)
-            self._narrow(side)
             button.clicked.connect(partial(self.side_chosen.emit, side))
         reset = self._button("reset", self.tr("Show all surfaces again"))
         put_icon(reset, "refresh")
@@ -93,9 +93,12 @@ class SurfaceTitle(QFrame):
         self._leave_out()
 
     def _leave_out(self) -> None:
-        """Where it is narrow, the sides go first, then picture and reset: name and convention always stand whole."""
+        """Where it is narrow, the sides shrink, then go, then picture and reset: the words always stand whole."""
         room = self.width() - self.minimumSizeHint().width()
-        for key in ("reset", "picture", *(key for key in self.buttons if len(key) == 1)):
+        wide = sum(self._width(key, ROOMY) + SPACING for key in self.buttons)
+        for side in self._sides:
+            self.buttons[side].setFixedWidth(self._width(side, ROOMY if wide <= room else 1))
+        for key in ("reset", "picture", *self._sides):
             room -= min(self.buttons[key].sizeHint().width(), self.buttons[key].maximumWidth()) + SPACING
             self.buttons[key].setVisible(room >= 0)
 
@@ -110,14 +113,17 @@ class SurfaceTitle(QFrame):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange and hasattr(self, "buttons"):
-            for side in self.buttons:
-                self._narrow(side)
             self._leave_out()
 
-    def _narrow(self, side: str) -> None:
-        """A button of one letter is no wider than it needs."""
-        if len(side) == 1:
-            self.buttons[side].setFixedWidth(self.fontMetrics().horizontalAdvance("M") + 8)
+    @property
+    def _sides(self) -> list[str]:
+        return [key for key in self.buttons if len(key) == 1]
+
+    def _width(self, key: str, more: int) -> int:
+        """Of a button; one of a letter is no wider than the widest of them, and what is given beside it."""
+        if len(key) > 1:
+            return self.buttons[key].sizeHint().width()
+        return max(self.fontMetrics().horizontalAdvance(self.buttons[side].text()) for side in self._sides) + more
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         if event.button() == Qt.MouseButton.LeftButton:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
@@ -555,15 +555,30 @@ def test_the_picture_has_the_pixels_of_the_screen(view: SurfaceView, tmp_path: P
 
 
 @pytest.mark.gl
-def test_a_narrow_title_keeps_its_name_and_convention_whole(show: Any) -> None:
-    title = show(SurfaceTitle(), (600, 30))
+def test_a_narrow_title_keeps_its_name_and_convention_whole_and_shrinks_its_buttons_before_any_goes(show: Any) -> None:
+    pane = show(QWidget(), (600, 30))  # alone in a window it would be kept as wide as all of its buttons
+    title = SurfaceTitle(pane)
+    title.show()
+    title.resize(600, 30)
     title.show_state(works=True, right=1.0)
-    assert all(button.isVisible() for button in title.buttons.values())
-    title.resize(title.minimumSizeHint().width() + 60, 30)
+    QCoreApplication.processEvents()
+    buttons = title.buttons.values()
+    roomy, least = title.buttons["A"].width(), title.minimumSizeHint().width()
+    shrunk = gone = 0
+    for width in range(600, least, -1):
+        title.resize(width, 30)
+        QCoreApplication.processEvents()
+        assert title.convention.width() >= title.convention.sizeHint().width()
+        assert title.name.width() >= title.name.sizeHint().width()
+        shrunk = shrunk or (width if title.buttons["A"].width() < roomy else 0)
+        gone = gone or (width if not all(button.isVisible() for button in buttons) else 0)
+    assert shrunk > gone > least
+    title.resize(least + 60, 30)
     assert title.buttons["reset"].isVisible()
-    assert not title.buttons["I"].isVisible()
-    for label in (title.name, title.convention):
-        assert label.width() >= label.sizeHint().width()
+    title.resize(600, 30)
+    QCoreApplication.processEvents()
+    assert all(button.isVisible() for button in buttons)
+    assert title.buttons["A"].width() == roomy
 
 
 def test_every_button_is_named_and_reached_by_tab(view: SurfaceView) -> None:
