@@ -30,16 +30,15 @@ def test_the_tabs_are_no_wider_than_their_side(sides, picture):
             picture(sides.window, f"{name}-{part}-{round(sides.window.font().pointSizeF())}")
 
 
-def test_the_sections_on_the_left_show_their_names_whole(sides, picture):
+def test_the_sections_on_the_left_show_their_names_whole(sides, picture, wait_until):
+    said, table = sides.bar.said, sides.labels.table
+    wait_until(lambda: said.heightForWidth(said.width()) <= said.height(), what="the proposal bar to be laid out")
+    wait_until(lambda: table.columnWidth(2) >= 8 * table.fontMetrics().averageCharWidth(), what="the columns")
     for panel in (sides.labels, sides.clicks):
         for made in panel.findChildren(QAbstractButton):
             if made.isVisible() and made.text():
                 assert made.width() >= made.sizeHint().width() - 1, made.text()
-    table = sides.labels.table
-    assert table.columnWidth(2) >= 8 * table.fontMetrics().averageCharWidth()
     assert sum(table.columnWidth(column) for column in range(6)) <= table.viewport().width()
-    said = sides.bar.said
-    assert said.heightForWidth(said.width()) <= said.height()
     picture(sides.window, f"sides-{round(sides.window.font().pointSizeF())}")
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,27 @@ class Desk:
             text=True,
             env={**os.environ, BUNDLES_VARIABLE: str(self.bundles), "OMP_NUM_THREADS": "1"},
             **options,
+        )
+
+    def until_at_work(self, process: subprocess.Popen[str], seconds: float = 2.5) -> None:
+        """Until a command has loaded torch and computed for a while since, however slow the machine is just now.
+
+        Where there is no /proc, a fixed time has to do. Fails where it ends before, or takes two minutes.
+        """
+        folder, loaded_at, end = Path(f"/proc/{process.pid}"), None, time.monotonic() + 120
+        if not folder.is_dir():
+            time.sleep(4)
+            return
+        while process.poll() is None and time.monotonic() < end:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            computed = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            if loaded_at is None and "libtorch_cpu" in (folder / "maps").read_text():
+                loaded_at = computed
+            if loaded_at is not None and computed > loaded_at + seconds:
+                return
+            time.sleep(0.05)
+        raise AssertionError(
+            "it ended before it could be interrupted" if process.poll() is not None else "it does not begin"
         )
 
     def segment(self, *arguments: object, clicks: Path | None = None, image: Path | None = None) -> Answer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -152,7 +151,7 @@ def test_ctrl_c_leaves_with_130_and_the_old_mask(desk: Desk) -> None:
     mask.write_bytes(b"the old mask")
     clicks = desk.clicks(*[((3 + n % 18, 3 + n % 16, 3 + n % 14), "foreground") for n in range(4000)])
     process = desk.start("segment", desk.image, "--clicks", clicks, "--start", "empty", "-o", mask)
-    time.sleep(4)
+    desk.until_at_work(process)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
