@@ -167,6 +167,7 @@ class Refining:
             job = job.with_strokes_of(self.job)
         self.stop(keep_preview=bool(clicks))
         self._desk.work_began.emit()
+        self._desk.say("")  # what was said of the state before is no longer so
         self.job, self._clicks = job, clicks
         self._was_loaded = self._desk.session.refiner_is_loaded
         self._task = self._desk.worker.submit(

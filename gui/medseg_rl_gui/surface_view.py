@@ -150,6 +150,7 @@ class SurfaceView(QFrame):
         """The surfaces that a job made."""
         wanted = self.plan.done(job, found)
         scene = self._scene() if wanted else None
+        was_whole = scene is not None and bool(scene.keys) and scene.is_all_in_view()
         for value, surface in wanted.items():
             assert scene is not None
             if surface.mesh is None:
@@ -157,6 +158,8 @@ class SurfaceView(QFrame):
             else:
                 scene.put(value, surface.mesh)
         self._dress()
+        if scene is not None and was_whole and not scene.is_all_in_view():
+            self.canvas.see_all()  # it outgrew the picture; who has looked closer at a part goes on looking at that
         self._consider_soon()
 
     def failed(self, job: SurfaceJob, error: Exception) -> None:

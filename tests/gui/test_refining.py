@@ -83,7 +83,7 @@ def test_a_click_stands_where_it_was_placed_while_the_model_is_still_at_work(eng
     (mark,) = engine.controller.desk.view.clicks
     assert (mark.index, mark.positive, mark.settled) == (CENTRE, True, False)
     assert engine.session.clicks == ()
-    engine.do("model.cancel")
+    engine.window.acts.trigger("model.cancel")
     engine.painter.go_on()
     engine.idle()
     assert engine.controller.desk.view.clicks == ()
@@ -284,6 +284,13 @@ def test_the_voxel_of_a_click_is_what_the_click_says(engine: Engine) -> None:
     found = {click.index: bool(engine.session.mask[click.index]) for click in engine.session.clicks}
     assert [click.label.name for click in engine.session.clicks] == ["FOREGROUND", "BACKGROUND", "BACKGROUND"]
     assert list(found.values()) == [True, False, False]
+
+
+def test_what_was_said_of_the_state_before_goes_with_the_next_turn(engine: Engine) -> None:
+    engine.clicked(CENTRE, positive=False)
+    assert "nothing changed" in engine.said
+    engine.clicked(CENTRE)
+    assert "nothing changed" not in engine.said
 
 
 def test_of_two_clicks_on_one_voxel_the_later_wins(engine: Engine) -> None:

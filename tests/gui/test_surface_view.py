@@ -589,6 +589,26 @@ def test_every_button_is_named_and_reached_by_tab(view: SurfaceView) -> None:
 
 
 @pytest.mark.gl
+@pytest.mark.parametrize("looks_closer", [False, True])
+def test_what_outgrows_the_picture_is_brought_into_view_unless_somebody_looks_at_a_part(
+    view: SurfaceView, wait_until: Any, looks_closer: bool
+) -> None:
+    model = two_balls()
+    array = np.zeros_like(model.layers[0])
+    array[tuple(slice(n // 2 - 2, n // 2 + 2) for n in array.shape)] = LEFT
+    view.show_model(ViewModel())  # what was in view is forgotten
+    view.show_model(model.changing(layers=(array,)))
+    wait_until(lambda: view.canvas.scene is not None and view.canvas.scene.keys == {LEFT} and settled(view))
+    assert view.canvas.scene.is_all_in_view()
+    if looks_closer:
+        view.canvas.zoom(3.0)
+    array[2:-2, 2:-2, 2:-2] = LEFT
+    view.show_model(view.plan.model, Box((0, 0, 0), array.shape))
+    wait_until(lambda: settled(view))
+    assert view.canvas.scene.is_all_in_view() != looks_closer
+
+
+@pytest.mark.gl
 def test_a_new_label_beside_the_picture_is_brought_into_view(view: SurfaceView, wait_until: Any) -> None:
     model = two_balls()
     array = model.layers[0].copy()
