@@ -18,7 +18,7 @@ from medseg_rl.volume import Box
 
 FEWEST, MOST = 2, 9
 SAME_DICE = 0.99  # closer than this to another, a candidate is no other one
-SURE_AFTER = 2  # draws that are no others: the model is sure, and more draws would take long for nothing
+SURE_AFTER = 1  # so many draws that are no others: the model is sure, and more draws would take long for nothing
 
 
 @dataclass(frozen=True, eq=False)
