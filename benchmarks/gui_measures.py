@@ -198,7 +198,12 @@ class Measures:
     def _click(self, place: Point, found: dict[str, list[float]]) -> None:
         refining, desk = self.program.controller.refining, self.program.controller.desk
         told: list[float] = []
-        desk.counts_changed.connect(hear := lambda _: told.append(time.perf_counter()))
+
+        def hear(counts: object) -> None:
+            if counts is not None:  # not the mere mark of the click
+                told.append(time.perf_counter())
+
+        desk.counts_changed.connect(hear)
         beat = Heartbeat()
         at = self.hand.at("axial", place)
         began = time.perf_counter()
