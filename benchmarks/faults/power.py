@@ -183,7 +183,7 @@ def _cut_at(place: Path, rng: random.Random) -> str:
     """Some steps, a saved file and an export, then the cut.
 
     Half of the work is flushed beside the steps, as a window does it, and half of that is cut before it was asked
-    whether all is safe: then the newest step alone may be missing, or there and told.
+    whether all is safe: then what was on its way to the disk may be missing, the newest first.
     """
     root = place / "disk"
     root.mkdir()
@@ -207,20 +207,21 @@ def _cut_at(place: Path, rng: random.Random) -> str:
             safe = keeping.sequence
         if asked:
             keeping.settle()
+        under_way = len(keeping._flushing)
         disk.leave_in(place / "after")
-    if keeping._flushing is not None:
-        keeping._flushing[0].wait()
+    for flush, _ in keeping._flushing:
+        flush.wait()
     _die(keeping)
     if saved and not _opens(place / "after" / SAVED):
         raise Loss("the saved file was acknowledged and cannot be opened")
     again = Safekeeping.recover(place / "after" / "cases" / keeping.case.folder.name, image(), CubePainter())
     lost = safe - again.sequence
-    if lost not in ((0, 1) if beside and not asked else (0,)) or digest(again.session) != states[again.sequence]:
+    if not 0 <= lost <= under_way or digest(again.session) != states[again.sequence]:
         raise Loss(f"step {safe} was acknowledged, but step {again.sequence} was recovered otherwise")
     again.close()
     if any(TORN in said for said in again.notices):
         raise Loss(f"a torn file was left: {again.notices}")
-    step = "the step before, the newest being on its way to the disk" if lost else "the last step"
+    step = "the last step that was on the disk, the others on their way there" if lost else "the last step"
     return f"recovered to {step}{', the saved file whole' if saved else ''}"
 
 

@@ -195,8 +195,8 @@ class JournalWriter:
     def write(self, lines: Iterable[bytes], deltas: Mapping[str, bytes]) -> Flush:
         """The same without waiting for the disk: that goes on beside the work. Raises OutputError; nothing was added.
 
-        Before anything else is written or asked of this writer, the flush has to be over, and then `keep` it, or
-        `take_back` one that failed.
+        Once its flush is over, in the order of writing, `keep` it; or `take_back` one that failed, all that was written
+        after it first. `digest` and `digests` know only what was kept.
         """
         written = self._written(lines, deltas, durable=False)
         return Flush(self._path, [self._deltas.handle, self._lines.handle], written)
@@ -207,7 +207,7 @@ class JournalWriter:
         self._stored.update(written.digests)
 
     def take_back(self, written: Written) -> None:
-        """What was written last could not be flushed: it is no part of the journal."""
+        """What was written last of all could not be flushed: it is no part of the journal."""
         self._lines.take_back(len(written.text))
         self._deltas.take_back(written.delta_bytes)
 

@@ -6,8 +6,7 @@
     keeping.close()
 
 A window that must not wait for its disk sets `flushes_beside`: a step is then in the file when it is made, so that it
-outlives the program, and a thread brings it to the disk at once, before the next step is written. Whatever calls work
-safe or saved waits for that thread.
+outlives the program, and a thread brings it to the disk at once. Whatever calls work safe or saved waits for that.
 
 After a crash `medseg_rl.journal.find_cases` tells what can be recovered, and `Safekeeping.recover` does it. Nothing
 here raises into somebody's work: what cannot be written is said in `problem` until it could be.
@@ -17,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from medseg_rl.session.segmentation import SegmentationSession
 
 AUTOSAVE_SECONDS = 60.0
+MOST_FLUSHING = 8  # steps on their way to a slow disk; more have to wait
 Work = Callable[[], None]
 Submit = Callable[[Work], object]
 View = Mapping[str, Any]
@@ -65,7 +65,7 @@ class Safekeeping:
         self._steps = StepWriter(session)
         self.flushes_beside = False  # see above
         self._pending: list[Waiting] = []
-        self._flushing: tuple[Flush, list[Waiting]] | None = None  # what is on its way to the disk
+        self._flushing: list[tuple[Flush, list[Waiting]]] = []  # what is on its way to the disk, in order
         self._journal_problem = self._autosave_problem = ""
         self._worker = None if submit else ThreadPoolExecutor(1, thread_name_prefix="safekeeping")
         self._submit = submit or self._on_own_worker
@@ -179,8 +179,7 @@ class Safekeeping:
 
         What is on its way there beside the work is no problem yet: `settle` waits for it.
         """
-        if self._flushing is not None and self._flushing[0].is_over:
-            self.settle()
+        self._take_note()
         return self._journal_problem or self._autosave_problem
 
     @property
@@ -215,7 +214,7 @@ class Safekeeping:
         """Copy what was written on this thread, write it as a generation on the worker."""
         if self._autosaving:
             return
-        writing, flushing = self._writing(), self._flushing
+        writing, flushing = self._writing(), [flush for flush, _ in self._flushing]
         self._steps.restart()
         self._autosaving, self._model_finished, self._changed_at = True, False, None
         try:
@@ -260,18 +259,33 @@ class Safekeeping:
 
     def settle(self) -> None:
         """Wait until what was written is on the disk. What could not be brought there waits, and `problem` says so."""
-        if self._flushing is None:
-            return
-        (flush, waiting), self._flushing = self._flushing, None
-        try:
-            flush.wait()
-        except OutputError as error:
-            self.case.journal.take_back(flush.written)
-            self._pending[:0] = waiting
-            self._journal_problem = str(error)
-        else:
+        self._take_note(wait_for=len(self._flushing))
+
+    def _take_note(self, wait_for: int = 0) -> None:
+        """Of what has come to the disk, in order; the oldest so many are waited for.
+
+        Where one did not, it and all after it are no part of the journal and are written again.
+        """
+        while self._flushing and (wait_for > 0 or self._flushing[0][0].is_over):
+            flush, _ = self._flushing[0]
+            try:
+                flush.wait()
+            except OutputError as error:
+                self._take_back()
+                self._journal_problem = str(error)
+                return
             self.case.journal.keep(flush.written)
             self._journal_problem = ""
+            del self._flushing[0]
+            wait_for -= 1
+
+    def _take_back(self) -> None:
+        for flush, waiting in reversed(self._flushing):
+            with contextlib.suppress(OutputError):
+                flush.wait()
+            self.case.journal.take_back(flush.written)
+            self._pending[:0] = waiting
+        self._flushing.clear()
 
     def close(self, *, discard: bool = False) -> None:
         """Let go of the case. Unsaved work stays for a recovery unless it is to be discarded.
@@ -313,15 +327,15 @@ class Safekeeping:
 
     def _flush(self) -> None:
         """Write what is waiting; what cannot be written waits on, and `problem` says so."""
-        self.settle()  # in order: nothing is written before all that came earlier is on the disk
+        self._take_note(wait_for=len(self._flushing) - MOST_FLUSHING)
         if not self._pending:
             return
         deltas = {digest: payload for _, found, _ in self._pending for digest, payload in found.items()}
         lines = [line for line, _, _ in self._pending]
         durable = any(durable for _, _, durable in self._pending)
         try:
-            if durable and self.flushes_beside:
-                self._flushing = self.case.journal.write(lines, deltas), self._pending.copy()
+            if self._flushing or (durable and self.flushes_beside):
+                self._flushing.append((self.case.journal.write(lines, deltas), self._pending.copy()))
             else:
                 self.case.journal.append(lines, deltas, durable=durable)
                 self._journal_problem = ""
@@ -333,11 +347,11 @@ class Safekeeping:
     def _writing(self) -> Writing:
         return Writing(taken_from(self.session), ImageFacts.of(self.session), self.sequence, self.view)
 
-    def _write_generation(self, writing: Writing, flushing: tuple[Flush, list[Waiting]] | None) -> None:
+    def _write_generation(self, writing: Writing, flushing: Sequence[Flush]) -> None:
         try:
-            if flushing is not None:  # first the steps that it stands for; whether that failed is told by `problem`
+            for flush in flushing:  # first the steps that it stands for; whether that failed is told by `problem`
                 with contextlib.suppress(OutputError):
-                    flushing[0].wait()
+                    flush.wait()
             writing.write(self.case.base(writing.sequence))
             self.case.prune()
             self._autosave_problem = ""
