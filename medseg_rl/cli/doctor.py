@@ -78,10 +78,8 @@ def _python() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     """Imports every package the project requires; that is what breaks on a machine without a system library."""
-    for requirement in importlib.metadata.requires("medseg-rl") or []:
-        if "extra ==" in requirement:
-            continue
-        name = re.split(r"[ <>=!~;\[]", requirement, maxsplit=1)[0]
+    needed = [one for one in importlib.metadata.requires("medseg-rl") or [] if "extra ==" not in one]
+    for name in dict.fromkeys(re.split(r"[ <>=!~;\[]", requirement, maxsplit=1)[0] for requirement in needed):
         yield import_finding(name, MODULES.get(name.lower(), name.replace("-", "_")))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,17 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_a_library_that_is_not_there_is_found_missing() -> None:
     assert missing_libraries(["libnothing-of-that-name.so.7"]) == ["libnothing-of-that-name.so.7"]
+
+
+def test_the_readme_names_what_the_doctor_asks_for_and_nothing_else() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"apt-get install (lib.+?)\s+# (any window|on X11|on Wayland)", text)
+    named = {where: set(packages.split()) for packages, where in lines}
+    assert named == {
+        "any window": set(doctor_window.FOR_ANY_WINDOW.values()),
+        "on X11": set(doctor_window.FOR_X11.values()),
+        "on Wayland": set(doctor_window.FOR_WAYLAND.values()) - {"libwayland-client0"},  # comes with the other
+    }
 
 
 def test_missing_libraries_are_named_together_with_their_packages(lacking: set[str]) -> None:
