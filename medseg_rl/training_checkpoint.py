@@ -18,6 +18,7 @@ from medseg_rl.errors import BundleError
 from medseg_rl.imageio.atomic import atomic_path
 
 CHECKPOINT = "checkpoint.safetensors"
+TIE = 0.001  # of AUC: what a few validation cases cannot tell apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +34,8 @@ class Run:
         return replace(self, update=update)
 
     def judged(self, figures: dict[str, float], network: nn.Module) -> Run:
-        """With these weights as the best, if their validation "auc" is."""
-        if self.best and figures["auc"] <= self.best["auc"]:
+        """With these weights as the best, if their validation "auc" is; of two that tie the later, of smaller steps."""
+        if self.best and figures["auc"] <= self.best["auc"] - TIE:
             return self
         weights = {name: value.clone() for name, value in network.state_dict().items()}
         return replace(self, best={**figures, "update": float(self.update)}, best_weights=weights)

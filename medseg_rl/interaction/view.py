@@ -23,8 +23,8 @@ from medseg_rl.volume import Box, Index, Spacing
 
 Mask = npt.NDArray[np.bool_]
 
-DEPTH_VOXELS = 3.0
-PATIENCE = 2  # views without a better hope, before the search ends, once there is any hope
+DEPTH_VOXELS = 2.5
+PATIENCE = 3  # views without a better hope, before the search ends, once there is any hope
 COARSEST_MM = 6.0  # no object is looked at with larger voxels, unless a click lies that deep
 COARSEST_VOXELS = 2.25  # or those of the file are so large that this magnification exceeds it
 FAR = 1.5  # from this magnification on an object's first mask is looked at once more, at finer voxels
@@ -105,7 +105,8 @@ def scouted_view(view: View, within: Box, shape: Index, spacing: Spacing, hoped:
 
 
 def hope(percent: Percent, box: Box, shape: Index) -> float:
-    """What Dice the mask of a state of `box` may hope for, if its probabilities hold: 2 E|A and B| / (|A| + E|B|).
+    """What a mask promises that a state of `box` is: the Dice that it may expect if its probabilities hold,
+    2 E|A and B| / (|A| + E|B|), times the square of the mean probability in it: so sure is it of itself.
 
     Voxels of the lowest probability count as none: how many of them there are is the size of the view. Less by the
     share of the sides of the view that the mask reaches: it goes on there.
@@ -113,8 +114,11 @@ def hope(percent: Percent, box: Box, shape: Index) -> float:
     levels = np.arange(101)
     counts = np.bincount(percent.ravel(), minlength=101)
     inside, expected = levels > MASK_THRESHOLD, counts * levels / 100 * (levels > LOWEST)
-    total = counts[inside].sum() + expected.sum()
-    return float(2 * expected[inside].sum() / total) * (1 - _cut(percent, box, shape)) if total else 0.0
+    size = counts[inside].sum()
+    if not size:
+        return 0.0
+    hits = expected[inside].sum()
+    return float(2 * hits / (size + expected.sum()) * (hits / size) ** 2) * (1 - _cut(percent, box, shape))
 
 
 def _cut(percent: Percent, box: Box, shape: Index) -> float:

@@ -110,9 +110,9 @@ def test_an_object_of_which_there_is_no_mask_is_looked_at_from_ever_farther_off_
 
 @pytest.mark.parametrize(
     ("hopes", "best", "looks"),
-    [([0.9, 0.8, 0.7, 1.0], 0, 3), ([0.3, 0.5, 0.4, 0.6, 0.5, 0.5, 1.0], 3, 6), ([0.5, 0.5, 0.5], 0, 3)],
+    [([0.9, 0.8, 0.7, 0.6, 1.0], 0, 4), ([0.3, 0.5, 0.4, 0.6, 0.5, 0.5, 0.5], 3, 7), ([0.5, 0.5, 0.5, 0.5], 0, 4)],
 )
-def test_the_view_counts_that_promises_most_and_two_without_a_better_one_end_the_search(hopes, best, looks):
+def test_the_view_counts_that_promises_most_and_three_without_a_better_one_end_the_search(hopes, best, looks):
     views: list[View] = []
     close = View(Box((150, 150, 150), (171, 171, 171)))
     chosen = scouted_view(
@@ -139,14 +139,14 @@ def test_large_voxels_are_looked_at_from_one_step_farther_off_at_most():
     assert [view.magnification for view in views] == [1.0, 1.5, 2.25]
 
 
-def test_the_hope_of_a_mask_is_its_expected_dice():
+def test_a_mask_promises_its_expected_dice_as_far_as_it_is_sure_of_itself():
     whole, shape = Box.whole((10, 10, 10)), (10, 10, 10)
     percent = np.full(shape, LOWEST, np.uint8)
     assert hope(percent, whole, shape) == 0
     percent[4:6, 4:6, 4:6] = 80
-    assert hope(percent, whole, shape) == pytest.approx(2 * 8 * 0.8 / (8 + 8 * 0.8))
+    assert hope(percent, whole, shape) == pytest.approx(0.8**2 * 2 * 8 * 0.8 / (8 + 8 * 0.8))
     percent[2, 2, 2:8] = 50  # doubt that the mask leaves out
-    assert hope(percent, whole, shape) == pytest.approx(2 * 8 * 0.8 / (8 + 8 * 0.8 + 6 * 0.5))
+    assert hope(percent, whole, shape) == pytest.approx(0.8**2 * 2 * 8 * 0.8 / (8 + 8 * 0.8 + 6 * 0.5))
 
 
 def test_a_mask_that_fills_its_view_hopes_for_nothing_unless_the_volume_ends_there():
@@ -154,7 +154,7 @@ def test_a_mask_that_fills_its_view_hopes_for_nothing_unless_the_volume_ends_the
     percent = np.full(box.shape, 90, np.uint8)
     assert hope(percent, box, shape) == 0
     assert hope(percent, box, (20, 20, 20)) == 0
-    assert hope(percent, Box.whole((10, 10, 10)), (10, 10, 10)) > 0.9
+    assert hope(percent, Box.whole((10, 10, 10)), (10, 10, 10)) > 0.7
     percent[:, :, 5:] = LOWEST
     assert 0 < hope(percent, box, shape) < 0.5
 
