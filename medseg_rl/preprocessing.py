@@ -6,7 +6,7 @@ Sees images, masks and clicks; never a reference, so nothing here can leak one i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ Percent = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 0.5, 99.5
+PIECE = 2**16  # values of which there is a copy in double precision
 INTENSITY_BOUND = 4.0  # no value leaves [-4, 4], whatever the scanner did
 
 # Fixed CT window: Hounsfield units and the value each becomes, straight lines between. Soft tissue (-200..300 HU) takes
@@ -40,33 +41,144 @@ def normalise_intensity(array: npt.NDArray[Any], modality: str | None = None) ->
     """
     if modality is not None and modality.upper() == "CT":
         return _window(np.asarray(array))
-    values = np.asarray(array, dtype=np.float32)
-    finite = np.isfinite(values)
-    known = values if finite.all() else values[finite]
-    if known.size == 0:
-        return np.zeros(values.shape, dtype=np.float32)
-    low, high = (float(v) for v in np.percentile(known, (LOW_PERCENTILE, HIGH_PERCENTILE)))
+    return intensity_scale(array, modality).apply(array)
+
+
+@dataclass(frozen=True)
+class IntensityScale:
+    """What `normalise_intensity` does to any part of the volume it was made from, so that no second volume is kept.
+
+    `low`, `high`: cut; `mean`, `factor`: of the z-score. `windowed`: the fixed CT window instead of these.
+    """
+
+    low: float = 0.0
+    high: float = 0.0
+    mean: float = 0.0
+    factor: float = 0.0
+    windowed: bool = False
+
+    def apply(self, array: npt.NDArray[Any]) -> FloatImage:
+        """Normalised values of a part of the volume, in its shape and order of memory axes."""
+        array = np.asarray(array)
+        if array.dtype.kind in "iu" and array.dtype.itemsize <= 2 and array.dtype.isnative:
+            table = _table(self, array.dtype)
+            unsigned = np.dtype(f"u{array.dtype.itemsize}")
+            return _by_slices(array, lambda part: np.take(table, part.view(unsigned), mode="wrap"))
+        return _by_slices(array, self.change)
+
+    def change(self, part: npt.NDArray[Any]) -> FloatImage:
+        """Of any values, without a table."""
+        return _window(part) if self.windowed else self._scaled(part)
+
+    def _scaled(self, part: npt.NDArray[Any]) -> FloatImage:
+        values = np.array(part, dtype=np.float32)
+        if not self.factor:
+            return np.zeros_like(values)
+        np.clip(values, self.low, self.high, out=values)
+        values -= np.float32(self.mean)
+        values *= np.float32(self.factor)
+        if part.dtype.kind == "f":
+            np.nan_to_num(values, copy=False, nan=0.0)
+        np.clip(values, -INTENSITY_BOUND, INTENSITY_BOUND, out=values)
+        return values
+
+
+@lru_cache(maxsize=8)
+def _table(scale: IntensityScale, dtype: np.dtype[Any]) -> FloatImage:
+    """What each integer becomes, by its bits."""
+    unsigned = np.dtype(f"u{dtype.itemsize}")
+    return scale.change(np.arange(256**dtype.itemsize).astype(unsigned).view(dtype))
+
+
+def intensity_scale(array: npt.NDArray[Any], modality: str | None = None) -> IntensityScale:
+    """The scale of a whole volume of any shape and number type; see `normalise_intensity`.
+
+    Integers of up to 16 bits are counted by value, slice by slice; others are copied once, for their percentiles.
+    """
+    if modality is not None and modality.upper() == "CT":
+        return IntensityScale(windowed=True)
+    array = np.asarray(array)
+    values: npt.NDArray[Any]
+    counts: npt.NDArray[np.int64] | None
+    if array.dtype.kind in "iu" and array.dtype.itemsize <= 2:
+        values, counts = _counted(array)
+    else:
+        values, counts = _finite(array), None
+    if values.size == 0:
+        return IntensityScale()
+    low, high = _percentiles(values, counts)
     if not high > low:  # an object of less than half a per cent of the volume must not vanish
-        low, high = float(known.min()), float(known.max())
-    cut = np.clip(known, low, high)
-    mean, deviation = float(cut.mean(dtype=np.float64)), float(cut.std(dtype=np.float64))
+        low, high = float(values.min()), float(values.max())
+    mean, deviation = _moments(values, counts, low, high)
     if not high > low or deviation <= 1e-6 * max(abs(low), abs(high)):
-        return np.zeros(values.shape, dtype=np.float32)
-    scaled: FloatImage = (np.clip(values, low, high) - np.float32(mean)) * np.float32(1.0 / deviation)
-    np.nan_to_num(scaled, copy=False, nan=0.0)
-    np.clip(scaled, -INTENSITY_BOUND, INTENSITY_BOUND, out=scaled)
-    return scaled
+        return IntensityScale()
+    return IntensityScale(low, high, mean, 1.0 / deviation)
+
+
+def _counted(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The values that occur, in order, and how many of each."""
+    info = np.iinfo(array.dtype)
+    counts = np.zeros(int(info.max) - int(info.min) + 1, np.int64)
+    for part in _slices(array):
+        counts += np.bincount(part.ravel(order="K").astype(np.intp) - int(info.min), minlength=counts.size)
+    (present,) = np.nonzero(counts)
+    return present + int(info.min), counts[present]
+
+
+def _finite(array: npt.NDArray[Any]) -> FloatImage:
+    """A flat copy of the finite values, as they lie in memory."""
+    known = np.array(array, dtype=np.float32).ravel(order="K")
+    finite = np.isfinite(known)
+    return known if finite.all() else known[finite]
+
+
+def _percentiles(values: npt.NDArray[Any], counts: npt.NDArray[np.int64] | None) -> tuple[float, float]:
+    """Those of `LOW_PERCENTILE` and `HIGH_PERCENTILE`, linear between neighbours. Puts `values` in another order."""
+    if counts is None:
+        low, high = np.percentile(values, (LOW_PERCENTILE, HIGH_PERCENTILE), overwrite_input=True)
+        return float(low), float(high)
+    until, found = np.cumsum(counts), []
+    for percentile in (LOW_PERCENTILE, HIGH_PERCENTILE):
+        place = percentile / 100 * (int(until[-1]) - 1)
+        below, above = (values[np.searchsorted(until, n, side="right")] for n in (math.floor(place), math.ceil(place)))
+        found.append(float(below + (above - below) * (place - math.floor(place))))
+    return found[0], found[1]
+
+
+def _moments(
+    values: npt.NDArray[Any], counts: npt.NDArray[np.int64] | None, low: float, high: float
+) -> tuple[float, float]:
+    """Mean and standard deviation of the cut values."""
+    if counts is not None:
+        cut = np.clip(values.astype(np.float64), low, high)
+        mean = float(np.average(cut, weights=counts))
+        return mean, math.sqrt(float(np.average((cut - mean) ** 2, weights=counts)))
+    cut = np.clip(values, low, high, out=values)
+    mean = float(cut.mean(dtype=np.float64))
+    parts = (values[n : n + PIECE].astype(np.float64) - mean for n in range(0, values.size, PIECE))
+    return mean, math.sqrt(sum(float(part @ part) for part in parts) / values.size)
+
+
+def _slices(array: npt.NDArray[Any]) -> Iterable[npt.NDArray[Any]]:
+    """Parts that lie together in memory."""
+    return np.moveaxis(array, int(np.argmax(np.abs(array.strides))), 0) if array.ndim > 1 else [array]
+
+
+def _by_slices(array: npt.NDArray[Any], change: Callable[[npt.NDArray[Any]], FloatImage]) -> FloatImage:
+    """All at once would need several copies of the whole."""
+    values: FloatImage = np.empty_like(array, dtype=np.float32, subok=False)
+    if array.ndim < 2:
+        values[...] = change(array)
+        return values
+    axis = int(np.argmax(np.abs(array.strides)))
+    for source, target in zip(np.moveaxis(array, axis, 0), np.moveaxis(values, axis, 0), strict=True):
+        target[...] = change(source)
+    return values
 
 
 def _window(hounsfield: npt.NDArray[Any]) -> FloatImage:
-    values: FloatImage = np.empty(hounsfield.shape, np.float32)
-    source, target = hounsfield, values
-    if hounsfield.ndim > 1:  # slice by slice as they lie in memory: all at once, interpolation needs five copies
-        axis = int(np.argmax(np.abs(hounsfield.strides)))
-        source, target = np.moveaxis(hounsfield, axis, 0), np.moveaxis(values, axis, 0)
-    for part in range(len(source)) if hounsfield.ndim > 1 else [...]:
-        known = np.nan_to_num(np.asarray(source[part], dtype=np.float32), nan=CT_HOUNSFIELD[0])
-        target[part] = np.interp(known, CT_HOUNSFIELD, CT_VALUE)
+    known = np.nan_to_num(np.asarray(hounsfield, dtype=np.float32), nan=CT_HOUNSFIELD[0])
+    values: FloatImage = np.interp(known, CT_HOUNSFIELD, CT_VALUE).astype(np.float32)
     return values
 
 
@@ -153,8 +265,10 @@ def percent_from_level(
     Only the change is interpolated: where the coarse level did nothing the fine edge stays as sharp as it was.
     """
     change = from_level(level, coarse_after.astype(np.float32) - coarse_before.astype(np.float32))
-    after: Percent = np.clip(np.rint(fine_before + change), 1, 99).astype(np.uint8)
-    return after
+    change += fine_before
+    np.rint(change, out=change)
+    np.clip(change, 1, 99, out=change)
+    return change.astype(np.uint8)
 
 
 def _along_axes(array: npt.NDArray[Any], matrices: list[FloatImage]) -> FloatImage:

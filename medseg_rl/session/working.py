@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_rl.editing import Grid
-from medseg_rl.preprocessing import normalise_intensity
+from medseg_rl.preprocessing import IntensityScale, intensity_scale
 from medseg_rl.refiner import Percent, RefinementRequest, Refiner, never_cancelled, no_preview, reach_of, view_side
 from medseg_rl.volume import AxisOrder, Box, Index, Volume
 
@@ -31,7 +31,7 @@ class WorkingImage:
         self.spacing = self.order.apply_spacing(image.spacing)
         self._image = image
         self._lock = threading.Lock()
-        self._normalised: npt.NDArray[np.float32] | None = None
+        self._scale: IntensityScale | None = None
 
     @cached_property
     def grid(self) -> Grid:
@@ -48,12 +48,11 @@ class WorkingImage:
         return self.order.apply(self._image.array)[box.slices]
 
     def read(self, box: Box) -> npt.NDArray[np.float32]:
-        """Normalised values of a box, a copy in memory order."""
+        """Normalised values of a box, a copy in memory order. The normalised volume as a whole is never made."""
         with self._lock:
-            if self._normalised is None:
-                normalised = normalise_intensity(self._image.array, self._image.modality)
-                self._normalised = self.order.apply(normalised)
-        return np.ascontiguousarray(self._normalised[box.slices])
+            if self._scale is None:
+                self._scale = intensity_scale(self._image.array, self._image.modality)
+        return np.ascontiguousarray(self._scale.apply(self.intensities(box)))
 
 
 class LazyRefiner:

@@ -18,6 +18,7 @@ from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.history import BoxDelta
 from medseg_rl.interaction import TurnReport
 from medseg_rl.labels import LabelMap
+from medseg_rl.preprocessing import normalise_intensity
 from medseg_rl.rlhf.manifest import effective
 from medseg_rl.rlhf.records import Hint
 from medseg_rl.rlhf.store import FeedbackStore
@@ -159,7 +160,9 @@ def test_image_voxels_are_stored_only_after_the_second_yes_and_as_the_networks_s
     image = desk.array(record.prompt.image)
     start, shape = record.prompt.grid.start, record.prompt.grid.shape
     assert image.dtype == np.float32
-    expected = desk.session._working._normalised[tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))]
+    whole = normalise_intensity(desk.session.image.array, desk.session.image.modality)
+    part = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
+    expected = desk.session._working.order.apply(whole)[part]
     assert np.array_equal(image, expected)
 
 

@@ -1,7 +1,12 @@
 """Intensities that depend on the whole volume alone, and a coarse level that gives back what it was given."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from medseg_rl.preprocessing import (
     INTENSITY_BOUND,
@@ -9,6 +14,7 @@ from medseg_rl.preprocessing import (
     from_level,
     held_to_level,
     indices_to_level,
+    intensity_scale,
     normalise_intensity,
     percent_from_level,
     percent_to_level,
@@ -85,6 +91,57 @@ def test_the_input_is_left_alone_and_any_number_type_will_do(dtype):
     normalise_intensity(array, "MR")
     normalise_intensity(array, "CT")
     np.testing.assert_array_equal(array, before)
+
+
+def with_the_whole_volume_in_memory(array):
+    """The formula in a line for each step, copies and all."""
+    values = np.asarray(array, dtype=np.float32)
+    known = values[np.isfinite(values)]
+    low, high = (float(v) for v in np.percentile(known, (0.5, 99.5)))
+    if not high > low:
+        low, high = float(known.min()), float(known.max())
+    cut = np.clip(known, low, high)
+    if not high > low:
+        return np.zeros(values.shape, np.float32)
+    scaled = (np.clip(values, low, high) - np.float32(cut.mean(dtype=np.float64))) / cut.std(dtype=np.float64)
+    return np.clip(np.nan_to_num(scaled, nan=0.0), -INTENSITY_BOUND, INTENSITY_BOUND)
+
+
+NUMBERS = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64]
+
+
+@given(
+    st.sampled_from(NUMBERS).flatmap(
+        lambda dtype: arrays(
+            dtype,
+            array_shapes(min_dims=3, max_dims=3, max_side=8),
+            elements=st.integers(0, 120) if np.dtype(dtype).kind in "iu" else st.integers(-500, 500).map(float),
+        )
+    ),
+    st.sampled_from("CF"),
+)
+def test_counting_values_or_ordering_them_gives_the_scale_that_the_whole_volume_has(array, order):
+    found = normalise_intensity(np.asarray(array, order=order), "MR")
+    np.testing.assert_allclose(found, with_the_whole_volume_in_memory(array), atol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_a_part_of_a_volume_is_scaled_as_the_whole_of_it_is(dtype, modality):
+    array = noisy().clip(0, 120).astype(dtype)
+    part = np.s_[3:17, ::-1, 4:9]
+    whole = normalise_intensity(array, modality)[part]
+    np.testing.assert_array_equal(intensity_scale(array, modality).apply(array[part]), whole)
+
+
+@pytest.mark.parametrize(("dtype", "volumes"), [(np.int16, 0.2), (np.float32, 1.6)])
+def test_finding_the_scale_copies_the_volume_once_at_most_and_whole_numbers_not_at_all(dtype, volumes):
+    array = noisy((128, 128, 128)).astype(dtype)
+    tracemalloc.start()
+    intensity_scale(array, "MR")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < volumes * 4 * array.size
 
 
 # ---- the coarse level
