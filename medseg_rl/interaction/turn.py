@@ -92,7 +92,10 @@ class TurnInput:
 
 def filled(percent: Percent, background: int) -> Percent:
     """A copy with `background` where nothing was ever written."""
-    return np.where(percent == UNTOUCHED, np.uint8(background), percent)
+    known: Percent = (percent == UNTOUCHED).view(np.uint8)  # sums of bytes are a fraction of a choice between them
+    known *= np.uint8(background)
+    known += percent
+    return known
 
 
 def why_nothing(clicks: Sequence[Click], n_new: int, mask_box: Box | None, *, asked: bool) -> str:
