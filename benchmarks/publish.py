@@ -98,9 +98,14 @@ def _value(entry: Any) -> str:
 
 
 def _short(folder: Path) -> str:
-    """One small table a start: mean Dice over subjects after some clicks, and the share of clicks that lower it."""
+    """One small table a start: mean Dice over subjects after some clicks, and the share of clicks that lower it.
+
+    The other robots stand in RESULTS.md alone.
+    """
     sections: dict[tuple[str, str, str], dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in group_runs(read_folder(folder)[""]):
+        if run.first.robot != "primary":
+            continue
         sections[run.first.set, run.first.split, run.first.start][run.first.method].append(run)
     return "\n\n".join(_table(*key, methods) for key, methods in sorted(sections.items()))
 
