@@ -128,7 +128,7 @@ def take_turn(
     clock = _Clock()
     radius = guard_radius(config, turn.mask_box, turn.n_new)
     side = view_side(refiner)
-    view = None if side is None else _view(turn, refiner, config, side, cancel)
+    view, seen = (None, None) if side is None else _view(turn, refiner, config, side, cancel, progress)
     box = _near_clicks(turn, refiner, config, _first_region(turn, config, radius)) if view is None else view.box
     growths = 0
     while True:
@@ -138,7 +138,10 @@ def take_turn(
             strokes.begin(box)
             work = _around(work, strokes.taken)
         clock.lap("region")
-        wanted, levels = _refine(turn, work, refiner, config, cancel, progress, strokes, view)
+        if seen is None or radius is not None or (strokes is not None and strokes.are_coming):
+            wanted, levels = _refine(turn, work, refiner, config, cancel, progress, strokes, view)
+        else:
+            wanted, levels = seen, 1
         if view is not None and view.is_far and turn.mask_box is None:
             wanted = _closer(turn, work, wanted, view, refiner, config, cancel)
         clock.lap("refine")
@@ -244,21 +247,41 @@ def _larger(turn: TurnInput, box: Box, radius: float | None, config: Interaction
     return larger
 
 
-def _view(turn: TurnInput, refiner: Refiner, config: InteractionConfig, side: int, cancel: Callable[[], bool]) -> View:
+def _view(
+    turn: TurnInput,
+    refiner: Refiner,
+    config: InteractionConfig,
+    side: int,
+    cancel: Callable[[], bool],
+    progress: Progress | None,
+) -> tuple[View, Percent | None]:
+    """What the turn looks at, and the state the refiner wants there if finding out has told.
+
+    Each view that promises more than those before is shown.
+    """
     within = turn.reach(config)
     if turn.mask_box is not None and not turn.n_new:
-        return mask_view(_first_region(turn, config, None), side)
+        return mask_view(_first_region(turn, config, None), side), None
     mask = filled(turn.percent[within.slices], turn.background) > MASK_THRESHOLD
     if mask.any():
-        return click_view(mask, within, turn.clicks, turn.n_new, turn.spacing, side)
+        return click_view(mask, within, turn.clicks, turn.n_new, turn.spacing, side), None
+    best: tuple[float, View, Percent] | None = None
 
     def hoped(view: View) -> float:
+        nonlocal best
         work = _read(turn, view.box, None)
         wanted, _ = _refine(turn, work, refiner, config, cancel, None, None, view)
-        return hope(with_rules(work, wanted, config, turn.spacing), view.box, turn.shape)
+        after = with_rules(work, wanted, config, turn.spacing)
+        hopes = hope(after, view.box, turn.shape)
+        if best is None or hopes > best[0] or not best[0]:  # where none promises anything the last one counts
+            best = hopes, view, wanted
+            if progress is not None:
+                progress(Preview(view.box, after))
+        return hopes
 
     close = click_view(None, within, turn.clicks, turn.n_new or len(turn.clicks), turn.spacing, side)
-    return scouted_view(close, within, turn.shape, turn.spacing, hoped)
+    view = scouted_view(close, within, turn.shape, turn.spacing, hoped)
+    return view, best[2] if best is not None and best[1] == view else None
 
 
 def _refine(

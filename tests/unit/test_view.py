@@ -108,6 +108,17 @@ def test_an_object_of_which_there_is_no_mask_is_looked_at_from_ever_farther_off_
     assert result.report.added_voxels > 0.9 * math.prod(SHAPE)
 
 
+@pytest.mark.parametrize("radius", [2.0, 5.0, 30.0])
+def test_a_first_click_looks_at_nothing_twice_and_shows_what_the_first_look_gave(radius):
+    refiner, previews = Onlooker(radius), []
+    result = take_turn(turn(np.zeros(SHAPE, bool), object_click(CENTRE)), refiner, FREE, progress=previews.append)
+    looks = [request for request in refiner.requests if request.n_new_clicks]
+    assert len({request.spacing for request in looks}) == len(looks)
+    assert len(refiner.requests) - len(looks) <= 1
+    assert previews[0].box.voxels == looks[0].percent.size
+    assert previews[-1].box == result.report.roi
+
+
 @pytest.mark.parametrize(
     ("hopes", "best", "looks"),
     [([0.9, 0.8, 0.7, 0.6, 1.0], 0, 4), ([0.3, 0.5, 0.4, 0.6, 0.5, 0.5, 0.5], 3, 7), ([0.5, 0.5, 0.5, 0.5], 0, 4)],
