@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import methodcaller
 from typing import Any
 
@@ -18,7 +18,7 @@ from medseg_rl.errors import InputFileError
 from medseg_rl.evaluation.compare import MUST_AGREE, OTHER_RULES
 from medseg_rl.evaluation.records import Record, read_records
 from medseg_rl.evaluation.runs import Run, by_subject, given, group_runs, mean
-from medseg_rl.evaluation.statistics import EQUIVALENCE_MARGIN, PairedComparison, compare_with_reference
+from medseg_rl.evaluation.statistics import EQUIVALENCE_MARGIN, PairedComparison, compare_with_reference, holm
 from medseg_rl.evaluation.tables import SIGNIFICANT, result_tables
 
 HEADING = "## The proof: what could falsify the claim"
@@ -136,7 +136,8 @@ def _answer(question: Question, measured: Sequence[Measured], plan: Plan) -> lis
         return []
     records = [record for run in runs for record in run.records]
     sections = _sections(records)
-    tables = result_tables(records, reference=question.reference).replace("### ", "#### ")
+    equal = len({len([run for run in runs if run.job.arm.name == name]) for name in arms}) == 1
+    tables = result_tables(records, reference=question.reference if equal else None).replace("### ", "#### ")
     return [
         heading,
         "\n".join(_sentences(question, sections, len(plan.seeds))),
@@ -155,43 +156,51 @@ def _sections(records: Sequence[Record]) -> Sections:
 
 
 def _sentences(question: Question, sections: Sections, seeds: int) -> list[str]:
-    """One line for each other arm and table: who is ahead in AUC20 Dice, by the corrected test and the margin."""
+    """One line for each other arm and table, over the training seeds that both have; Holm over the others."""
     lines = []
     for (name, structure, start), methods in sections.items():
-        if question.reference not in methods:
-            continue
-        own = methods[question.reference]
-        others = {
-            other: by_subject(runs, Run.auc_dice) for other, runs in methods.items() if other != question.reference
-        }
-        for found in compare_with_reference(by_subject(own, Run.auc_dice), others):
-            d, pair = found.difference, (own, methods[found.other])
-            pilot = " A pilot." if min(len({_seed(run) for run in runs}) for runs in pair) < seeds else ""
+        own = methods.get(question.reference, [])
+        pairs = {other: _common_seeds(own, runs) for other, runs in methods.items() if other != question.reference}
+        pairs = {other: pair for other, pair in pairs.items() if pair[0]}
+        tested = [
+            compare_with_reference(by_subject(a, Run.auc_dice), {other: by_subject(b, Run.auc_dice)})[0]
+            for other, (a, b) in pairs.items()
+        ]
+        for found, p_holm in zip(tested, holm([found.p_value for found in tested]), strict=True):
+            d, by_seed = found.difference, _by_seed(*pairs[found.other])
+            said = verdict(replace(found, p_holm=p_holm), by_seed, seeds)
             lines.append(
                 f"- {name} {structure}, start {start}: {question.reference} minus {found.other} {d.mean:+.4f} "
-                f"[{d.low:+.4f}, {d.high:+.4f}], Holm p {found.p_holm:.2g}: {verdict(found)}."
-                f"{_by_seed(*pair)}{pilot}"
+                f"[{d.low:+.4f}, {d.high:+.4f}], Holm p {p_holm:.2g}; by training seed "
+                f"{', '.join(f'{value:+.4f}' for value in by_seed)}: {said}."
             )
     return lines
 
 
-def verdict(found: PairedComparison) -> str:
-    """What the corrected test and the margin of equivalence allow to be said."""
-    equal = f"no difference (the interval lies within ±{EQUIVALENCE_MARGIN})"
-    if found.p_holm >= SIGNIFICANT:
-        return equal if found.no_difference else "undecided"
-    ahead = "ahead" if found.difference.mean > 0 else "behind"
-    return f"{ahead}, by less than the margin counts: {equal}" if found.no_difference else ahead
+def verdict(found: PairedComparison, by_seed: Sequence[float], seeds: int) -> str:
+    """What seeds, corrected test and margin of equivalence allow to be said: the interval knows subjects alone."""
+    if len(by_seed) < seeds:
+        return f"a pilot, {len(by_seed)} of {seeds} seeds, no verdict"
+    if max(map(abs, by_seed)) <= EQUIVALENCE_MARGIN and found.no_difference:
+        return f"no difference (interval and every seed lie within ±{EQUIVALENCE_MARGIN})"
+    if found.p_holm >= SIGNIFICANT or min(by_seed) < 0 < max(by_seed):
+        return "undecided"
+    return "ahead" if found.difference.mean > 0 else "behind"
 
 
-def _by_seed(own: Sequence[Run], other: Sequence[Run]) -> str:
-    """The same difference for each training seed that both have."""
-    seeds = sorted({_seed(run) for run in own} & {_seed(run) for run in other})
-    said = []
-    for seed in seeds:
+def _common_seeds(own: Sequence[Run], other: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs of both with training seeds that both have."""
+    seeds = {_seed(run) for run in own} & {_seed(run) for run in other}
+    return [run for run in own if _seed(run) in seeds], [run for run in other if _seed(run) in seeds]
+
+
+def _by_seed(own: Sequence[Run], other: Sequence[Run]) -> list[float]:
+    """The difference of the means for each training seed."""
+    differences = []
+    for seed in sorted({_seed(run) for run in own}):
         a, b = (by_subject([run for run in runs if _seed(run) == seed], Run.auc_dice) for runs in (own, other))
-        said.append(f"{mean(a) - mean(b):+.4f}")
-    return f" By training seed: {', '.join(said)}." if len(said) > 1 else ""
+        differences.append(mean(a) - mean(b))
+    return differences
 
 
 def _seed(run: Run) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -192,8 +191,7 @@ def test_figures_of_the_report_are_those_of_the_rows(folder):
         measure(folder, Job(TWIN, seed), lambda subject, dice=twin: dice)
     text = proof_text(SMALL, folder)
     assert (
-        "reward minus twin +0.0250 [+0.0250, +0.0250], Holm p 0.0078: ahead. By training seed: +0.0200, +0.0300."
-        in text
+        "reward minus twin +0.0250 [+0.0250, +0.0250], Holm p 0.0078; by training seed +0.0200, +0.0300: ahead." in text
     )
     assert "| **reward** | 2 | 8 (8) | 0.910 [0.910, 0.910] |" in text
     assert "**0.910 [0.910, 0.910] (0.0141)**" in text  # SD over the seeds .90 and .92
@@ -205,12 +203,27 @@ def test_figures_of_the_report_are_those_of_the_rows(folder):
     assert "No answer yet to: More." in text
 
 
+def by_turns(subject: str) -> float:
+    return 0.9 + 0.001 * (1 if int(subject[-1]) % 2 else -1)
+
+
 def test_equal_arms_are_called_equal_and_few_seeds_a_pilot(folder):
     measure(folder, Job(REWARD, 0))
-    measure(folder, Job(TWIN, 0), lambda subject: 0.9 + 0.001 * (1 if int(subject[-1]) % 2 else -1))
+    measure(folder, Job(TWIN, 0), by_turns)
+    measure(folder, Job(REWARD, 1), lambda subject: 0.7)  # without a partner: in the table, in no comparison
     text = proof_text(SMALL, folder)
-    assert re.search(r"Holm p 1: no difference \(the interval lies within ±0.005\)\. A pilot\.", text)
-    assert "Fewer than 2 seeds, so pilots and no claims: reward (seed 0); twin (seed 0)." in text
+    assert "Holm p 1; by training seed -0.0000: a pilot, 1 of 2 seeds, no verdict." in text.replace("+0.0", "-0.0")
+    assert "Fewer than 2 seeds, so pilots and no claims: twin (seed 0)." in text
+    assert "Wilcoxon" not in text  # no test of unequal seeds
+    measure(folder, Job(TWIN, 1), lambda subject: 0.7)
+    assert "no difference (interval and every seed lie within ±0.005)." in proof_text(SMALL, folder)
+
+
+def test_seeds_that_disagree_decide_nothing(folder):
+    for seed, reward in ((0, 0.93), (1, 0.89)):
+        measure(folder, Job(REWARD, seed), lambda subject, dice=reward: dice)
+        measure(folder, Job(TWIN, seed))
+    assert "by training seed +0.0300, -0.0100: undecided." in proof_text(SMALL, folder)
 
 
 @pytest.mark.parametrize(
