@@ -142,7 +142,8 @@ def take_turn(
             wanted, levels = _refine(turn, work, refiner, config, cancel, progress, strokes, view)
         else:
             wanted, levels = seen, 1
-        if view is not None and view.is_far and turn.mask_box is None:
+        closer = view is not None and view.is_far and turn.mask_box is None
+        if view is not None and closer:
             wanted = _closer(turn, work, wanted, view, refiner, config, cancel)
         clock.lap("refine")
         after = with_rules(_painted(work, strokes), wanted, config, turn.spacing)
@@ -154,7 +155,8 @@ def take_turn(
             break
         box, growths = larger, growths + 1
     while strokes is not None and not strokes.close():
-        strokes.take(strokes.last(config.steps), work.percent, after)
+        steps = max(config.steps, config.coarse_steps) + closer  # the closer look is one more
+        strokes.take(strokes.last(steps), work.percent, after)
         after = with_rules(_around(work, strokes.taken), wanted, config, turn.spacing)
         changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
     delta = _encode(turn, work, after)

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.interaction import InteractionConfig, TurnInput, take_turn
+from medseg_rl.interaction.strokes import Stroke, Strokes
 from medseg_rl.interaction.view import CLOSER, DEPTH_VOXELS, View, click_view, hope, mask_view, scouted_view
 from medseg_rl.refiner import LOWEST
 from medseg_rl.volume import Box
@@ -211,3 +213,40 @@ def test_candidates_and_commands_show_the_mask_in_one_view():
     assert np.prod(request.percent.shape) <= 1.1 * CLOSER * SIDE**3
     assert (request.percent > 50).any()
     assert not (request.percent > 50).all()
+
+
+class Painter(Onlooker):
+    """Shrinks what it is shown at a look without a click, and has somebody erase just then."""
+
+    def __init__(self, strokes, stroke=None):
+        super().__init__(radius=0.0)
+        self.strokes, self.stroke = strokes, stroke
+
+    def refine(self, request, *, cancel=lambda: False, preview=lambda percent: None):
+        if request.n_new_clicks:
+            self.radius = 35.0 / request.spacing[0]  # an organ, whatever the view
+            state = super().refine(request)
+            for _ in range(request.steps):
+                preview(state)
+            return state
+        if self.stroke is not None:
+            assert self.strokes.put(self.stroke)
+        kept = ndimage.binary_erosion(request.percent > 50, iterations=2, border_value=1)
+        return np.where(kept, request.percent, 1).astype(np.uint8)
+
+
+def test_a_stroke_during_the_closer_look_meets_the_same_mask_when_it_is_replayed():
+    painted = Box((60, 44, 44), (72, 56, 56))
+    stroke = Stroke.of(painted, np.ones(painted.shape, bool), foreground=False)
+    empty = np.zeros(SHAPE, bool)
+    strokes = Strokes()
+    strokes.start()
+    live = take_turn(turn(empty, object_click(CENTRE)), Painter(strokes, stroke), FREE, strokes=strokes)
+    assert len(live.strokes) == 1
+    again = Strokes([(taken, {}) for taken in live.strokes])
+    again.start()
+    replayed = take_turn(turn(empty, object_click(CENTRE)), Painter(again), FREE, strokes=again)
+    states = [np.zeros(SHAPE, np.uint8) for _ in range(2)]
+    for state, result in zip(states, (live, replayed), strict=True):
+        result.delta.apply(state, (0, 0, 0))
+    assert np.array_equal(*states)
