@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -16,12 +16,33 @@ import numpy.typing as npt
 from medseg_rl.volume import Box, Index
 
 AnyArray = npt.NDArray[Any]
+Counts = npt.NDArray[np.int64]
 State = TypeVar("State")
 
 ORIGIN: Index = (0, 0, 0)
 ZLIB_LEVEL = 1
 DEFAULT_CAP_BYTES = 256 * 2**20
 ENTRY_BYTES = 512  # name, clicks and bookkeeping of one entry, roughly
+AFTER = "after"  # under which a delta knows its new values before they are let go
+
+
+@dataclass(frozen=True, eq=False)
+class Crossing:
+    """Voxels that a write brought above a level (`entered`) and took from there (`left`).
+
+    `gains`: along each axis entered less left in every slice of the delta's box. `box`: the tight box of those voxels.
+    """
+
+    entered: int
+    left: int
+    gains: tuple[Counts, Counts, Counts]
+    box: Box | None
+
+    @property
+    def inverse(self) -> Crossing:
+        """That of the write taken back."""
+        a, b, c = self.gains
+        return replace(self, entered=self.left, left=self.entered, gains=(-a, -b, -c))
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +51,8 @@ class BoxDelta:
 
     `changed`: packed bit mask of the changed voxels, C order. `old`, `new`: their values in that order. All three
     compressed. `voxels`: how many changed. `box` is tight: the first and last slice along each axis hold a change.
+
+    What was worked out from it once is known from then on, so that a worker can do what would hold up a window.
     """
 
     box: Box
@@ -38,10 +61,14 @@ class BoxDelta:
     old: bytes
     new: bytes
     voxels: int
+    _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    def encode(cls, start: Index, before: AnyArray, after: AnyArray) -> Self | None:
-        """The change from `before` to `after`, two arrays of one shape whose first voxel is `start`. None if equal."""
+    def encode(cls, start: Index, before: AnyArray, after: AnyArray, *, keep: bool = False) -> Self | None:
+        """The change from `before` to `after`, two arrays of one shape whose first voxel is `start`. None if equal.
+
+        `keep`: nobody will write into `after`; it is held until `let_go`, and nothing has to be unpacked till then.
+        """
         if before.shape != after.shape or before.dtype != after.dtype:
             raise ValueError(f"before is {before.shape} {before.dtype} but after is {after.shape} {after.dtype}")
         changed = before != after
@@ -50,7 +77,7 @@ class BoxDelta:
             return None
         changed = changed[tight.slices]
         moved = Box(_add(tight.start, start), _add(tight.stop, start))
-        return cls(
+        delta = cls(
             moved,
             before.dtype,
             zlib.compress(np.packbits(changed).tobytes(), ZLIB_LEVEL),
@@ -58,6 +85,20 @@ class BoxDelta:
             zlib.compress(after[tight.slices][changed].tobytes(), ZLIB_LEVEL),
             int(np.count_nonzero(changed)),
         )
+        if keep:
+            delta._known[AFTER] = after[tight.slices]
+        return delta
+
+    def let_go(self) -> None:
+        """Hold nothing but the compressed parts, and what costs next to nothing."""
+        self._known.pop(AFTER, None)
+
+    @property
+    def inverse(self) -> BoxDelta:
+        """The write that takes this one back."""
+        back = BoxDelta(self.box, self.dtype, self.changed, self.new, self.old, self.voxels)
+        back._known.update({key: made.inverse for key, made in self._known.items() if isinstance(made, Crossing)})
+        return back
 
     @property
     def nbytes(self) -> int:
@@ -75,22 +116,63 @@ class BoxDelta:
 
     def new_values(self) -> AnyArray:
         """Values after, in the same order."""
+        after = self._known.get(AFTER)
+        if after is not None:
+            values: AnyArray = after[self.changed_voxels()]
+            return values
         return np.frombuffer(zlib.decompress(self.new), self.dtype)
+
+    def crossing(self, level: int) -> Crossing:
+        """What the write brought above a level and took from there; worked out once."""
+        key = "crossing", level
+        if key not in self._known:
+            self._known[key] = self._crossing(level)
+        found: Crossing = self._known[key]
+        return found
+
+    def _crossing(self, level: int) -> Crossing:
+        crossed = (self.new_values() > level).view(np.int8) - (self.old_values() > level).view(np.int8)
+        a, b, c = (np.zeros(size, np.int64) for size in self.box.shape)
+        entered, left = int(np.count_nonzero(crossed > 0)), int(np.count_nonzero(crossed < 0))
+        if not entered + left:
+            return Crossing(0, 0, (a, b, c), None)
+        change = np.zeros(self.box.shape, np.int8)
+        change[self.changed_voxels()] = crossed
+        tight = Box.around_mask(change.view(np.bool_))
+        assert tight is not None
+        part = change[tight.slices]
+        last = part.sum(axis=2, dtype=np.int64)
+        for gains, where, found in zip(
+            (a, b, c),
+            tight.slices,
+            (last.sum(axis=1), last.sum(axis=0), part.sum(axis=(0, 1), dtype=np.int64)),
+            strict=True,
+        ):
+            gains[where] = found
+        return Crossing(entered, left, (a, b, c), tight.shifted(self.box.start))
 
     def apply(self, array: AnyArray, origin: Index = ORIGIN) -> None:
         """Write the new values into `array`, whose first voxel has index `origin`."""
-        self._put(array, origin, self.new_values())
+        target, after = self._target(array, origin), self._known.get(AFTER)
+        if after is None:
+            self._put(target, self.new_values())
+        else:
+            np.copyto(target, after, where=self.changed_voxels())
 
     def revert(self, array: AnyArray, origin: Index = ORIGIN) -> None:
         """Write the old values back, so that `array` is bit for bit what it was."""
-        self._put(array, origin, self.old_values())
+        self._put(self._target(array, origin), self.old_values())
 
-    def _put(self, array: AnyArray, origin: Index, values: AnyArray) -> None:
+    def _target(self, array: AnyArray, origin: Index) -> AnyArray:
+        """The part of `array` that the delta covers, a view."""
         if array.dtype != self.dtype:
             raise ValueError(f"the delta is of {self.dtype} but the array of {array.dtype}")
         target = array[Box(_subtract(self.box.start, origin), _subtract(self.box.stop, origin)).slices]
         if target.shape != self.box.shape:
             raise ValueError(f"the delta covers {self.box} but the array is {array.shape} from {origin}")
+        return target
+
+    def _put(self, target: AnyArray, values: AnyArray) -> None:
         changed = self.changed_voxels()
         if values.size and (values == values[0]).all():  # one label, as most writes are: many times as fast
             np.copyto(target, values[0], where=changed)
@@ -192,6 +274,8 @@ class UndoStack(Generic[State]):
 
     def push(self, entry: UndoEntry[State]) -> tuple[str, ...]:
         """Add what was just done; what was undone can no longer be done again. Names that fell off the old end."""
+        for _, delta in entry.deltas:
+            delta.let_go()
         self.nbytes -= sum(undone.nbytes for undone in self._undone)
         self._undone.clear()
         self._done.append(entry)

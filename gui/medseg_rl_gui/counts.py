@@ -53,13 +53,16 @@ def counts_of(case: CaseInHand) -> ProposalCounts | None:
         return None
     session, box = case.session, shown.box
     layers = session.label_layers
-    accepted = layers[0][box.slices] == shown.label  # in the order of its voxels in memory, as all that follows
+    changed = layers[0][box.slices] == shown.label  # in the order of its voxels in memory, as all that follows
     for layer in layers[1:]:
-        accepted |= layer[box.slices] == shown.label
-    changed = accepted ^ shown.inside
-    gain = int(np.count_nonzero(changed & shown.inside))
-    loss = int(np.count_nonzero(changed)) - gain
+        changed |= layer[box.slices] == shown.label
+    changed ^= shown.inside
     proposal, is_running = session.proposal, case.preview is not None
+    if is_running or proposal is None:
+        gain = int(np.count_nonzero(changed & shown.inside))
+        loss = int(np.count_nonzero(changed)) - gain
+    else:
+        gain, loss = proposal.added_voxels, proposal.removed_voxels
     return ProposalCounts(
         shown.label,
         0 if proposal is None else proposal.clicks,

@@ -47,17 +47,10 @@ class MaskExtent:
 
     def follow(self, delta: BoxDelta, *, reverted: bool = False) -> None:
         """Take over what `delta` does to the mask of a percent state when applied, or when reverted."""
-        before, after = delta.old_values() > MASK_THRESHOLD, delta.new_values() > MASK_THRESHOLD
-        if reverted:
-            before, after = after, before
-        crossed = after.astype(np.int8) - before.astype(np.int8)
-        if not crossed.any():
-            return
-        change = np.zeros(delta.box.shape, np.int8)
-        change[delta.changed_voxels()] = crossed
-        for axis, counts in enumerate(self._counts):
-            others = tuple(a for a in range(3) if a != axis)
-            counts[delta.box.slices[axis]] += change.sum(axis=others, dtype=np.int64)
+        crossing = delta.crossing(MASK_THRESHOLD)
+        gains = (crossing.inverse if reverted else crossing).gains
+        for counts, where, gain in zip(self._counts, delta.box.slices, gains, strict=True):
+            counts[where] += gain
 
     def follow_all(self, deltas: Iterable[BoxDelta | None]) -> None:
         """`follow` each that is not None, in order."""

@@ -232,18 +232,6 @@ class CaseArrays:
         shown, accepted = self.soft(value).mask(box), self.accepted_mask(value, box)
         return int(np.count_nonzero(shown & ~accepted)), int(np.count_nonzero(accepted & ~shown))
 
-    def discarded(self, value: int, work: LabelWork) -> BoxDelta | None:
-        """What discarding the open proposal of a label writes into its percent state."""
-        box = work.open_box
-        if box is None:
-            return None
-        shown = self.soft(value).array[box.slices]
-        before = shown.copy()
-        for turn in reversed(work.turns):
-            if turn.delta is not None:
-                turn.delta.revert(before, box.start)
-        return BoxDelta.encode(box.start, shown, before)
-
     def _make_layers(self, layer: int) -> None:
         while len(self.layers) <= layer:
             self.layers.append(np.zeros(self.shape, self.layers[0].dtype))

@@ -200,7 +200,7 @@ class Case:
         if value is None:
             return None
         work = self._work(value)
-        added, removed = self._arrays.difference(value, work.open_box)
+        added, removed = self._arrays.difference(value, work.crossed_box)
         return Proposal(value, len(work.open_clicks), added, removed)
 
     @property
@@ -219,10 +219,19 @@ class Case:
 
     @property
     def proposal_box(self) -> Box | None:
-        """Box of all that the open proposal changed, in file order; None for none, or one that changed nothing."""
+        """Box of all that the open proposal changed, in file order; None for none, or one that changed nothing.
+
+        Without what lies beyond the label, before and after: nothing of it is to be seen there.
+        """
         value = self._ledger.open_label
-        box = None if value is None else self._work(value).open_box
-        return None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
+        if value is None:
+            return None
+        work, extent = self._work(value), self._arrays.soft(value).extent
+        changed, label = work.open_box, union_of(box for box in (extent.box, work.crossed_box) if box is not None)
+        if changed is None or label is None:
+            return None
+        shown = changed.intersection(label)
+        return box_in_file_order(shown, self._working.order, self._working.shape) if shown.voxels else None
 
     @property
     def refiner_is_loaded(self) -> bool:

@@ -28,7 +28,7 @@ from medseg_rl.interaction import (
     TurnReport,
     Variation,
 )
-from medseg_rl.refiner import COMMANDS, NO_COMMAND, Percent, never_cancelled
+from medseg_rl.refiner import COMMANDS, MASK_THRESHOLD, NO_COMMAND, Percent, never_cancelled
 from medseg_rl.session.arrays import ReadLocks
 from medseg_rl.session.state import LabelWork, ModelUsed
 from medseg_rl.session.working import LazyRefiner, WorkingImage, box_in_file_order
@@ -177,7 +177,7 @@ class Job:
         return replace(self, strokes=Strokes(stopped.strokes.handed_in))
 
     def run(self, cancel: Cancel = never_cancelled, progress: Progress | None = None) -> SessionDelta:
-        """Do it. `progress` gets a `Preview` in file order after each refinement step.
+        """Do it. `progress` gets a `Preview` in file order after each refinement step, of the label and no more.
 
         Raises `Cancelled` when `cancel` answers True, MedSegError when memory runs out, and what the refiner raises.
         """
@@ -203,6 +203,8 @@ class Job:
             changed_box=_file_box(snapshot, found.report.changed_box),
             timings=replace(timings, prepare=snapshot.prepare_seconds, refine=timings.refine + rest),
         )
+        if found.percent is not None:
+            found.percent.crossing(MASK_THRESHOLD)  # worked out here, not by whoever applies it
         delta = SessionDelta(snapshot.base_version, snapshot.label, found.name, found.percent, found.work, report)
         given = {**self.parameters, "interventions": self.strokes.notes} if self.strokes.taken else self.parameters
         model = found.model if self.name == "start" or found.percent is None else ModelUsed.of(snapshot.refiner.loaded)
@@ -219,6 +221,15 @@ def _in_file_order(snapshot: Snapshot, progress: Progress | None) -> Progress | 
     order, shape = snapshot.image.order, snapshot.image.shape
 
     def forward(preview: Preview) -> None:
-        progress(Preview(box_in_file_order(preview.box, order, shape), order.undo(preview.percent)))
+        part = _of_the_label(preview, snapshot.percent)
+        progress(Preview(box_in_file_order(part.box, order, shape), order.undo(part.percent)))
 
     return forward
+
+
+def _of_the_label(preview: Preview, percent: Percent) -> Preview:
+    """The part of a preview where the label is or was, `percent` being the state before: whoever shows it is quick."""
+    label = preview.percent > MASK_THRESHOLD
+    label |= percent[preview.box.slices] > MASK_THRESHOLD
+    part = Box.around_mask(label) or Box((0, 0, 0), (1, 1, 1))
+    return Preview(part.shifted(preview.box.start), preview.percent[part.slices])

@@ -75,8 +75,7 @@ def discard(session: Case) -> Change | None:
     if value is None:
         return None
     work = session._work(value)
-    delta = session._arrays.discarded(value, work)
-    deltas = () if delta is None else ((percent_key(value), delta),)
+    deltas = tuple((percent_key(value), turn.delta.inverse) for turn in reversed(work.turns) if turn.delta is not None)
     ledger = session._ledger.with_work(value, work.discarded())
     return session._commit(
         session._entry(f"Discard proposal, {session._name(value)}", value, deltas, ledger, "discard")

@@ -17,7 +17,7 @@ from medseg_rl.hints.clicks import Click, ClickLabel, newest_per_voxel
 from medseg_rl.history import BoxDelta
 from medseg_rl.interaction import Stroke, Variation
 from medseg_rl.labels import LabelMap
-from medseg_rl.refiner import LOWEST, NO_COMMAND, Refiner
+from medseg_rl.refiner import LOWEST, MASK_THRESHOLD, NO_COMMAND, Refiner
 from medseg_rl.volume import Box
 
 BINARY_OBJECT, BINARY_BACKGROUND = 90, 10  # hundredths of a binary start: a wrong one must stay correctable
@@ -118,6 +118,12 @@ class LabelWork:
     def open_box(self) -> Box | None:
         """Box of everything the open proposal changed."""
         return union_of(turn.delta.box for turn in self.turns if turn.delta is not None)
+
+    @property
+    def crossed_box(self) -> Box | None:
+        """The same of the mask alone, which is much smaller: most of what a first click changes stays outside it."""
+        found = (turn.delta.crossing(MASK_THRESHOLD).box for turn in self.turns if turn.delta is not None)
+        return union_of(box for box in found if box is not None)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from medseg_rl.errors import InputFileError
 from medseg_rl.history import BoxDelta
 from medseg_rl.journal.case_folder import ACTION
@@ -154,9 +152,8 @@ def _mask_facts(event: SessionEvent, session: SegmentationSession) -> Json:
     entered = left = 0
     for key, delta in event.entry.deltas:
         if key == percent_key(event.label):
-            before, after = delta.old_values() > MASK_THRESHOLD, delta.new_values() > MASK_THRESHOLD
-            entered += int(np.count_nonzero(after & ~before))
-            left += int(np.count_nonzero(before & ~after))
+            crossing = delta.crossing(MASK_THRESHOLD)
+            entered, left = entered + crossing.entered, left + crossing.left
     if event.direction == "undo":
         entered, left = left, entered
     now = session._arrays.soft(event.label).extent.voxels

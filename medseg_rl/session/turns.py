@@ -191,6 +191,7 @@ def _replayed(desk: Snapshot, work: LabelWork, turn: OpenTurn, cancel: Cancel, p
     if result.delta is not None:
         result.delta.apply(desk.percent)
         desk.extent.follow(result.delta)
+        result.delta.let_go()
     return replace(work, turns=(*work.turns, replace(turn, delta=result.delta)))
 
 
@@ -206,7 +207,7 @@ def _overall(percent: Percent, old: tuple[OpenTurn, ...], new: tuple[OpenTurn, .
     for turn in old:
         if turn.delta is not None:
             turn.delta.apply(before, box.start)
-    return BoxDelta.encode(box.start, before, percent[box.slices])
+    return BoxDelta.encode(box.start, before, percent[box.slices], keep=True)
 
 
 def start_from(start: Start) -> Run:
@@ -227,7 +228,7 @@ def start_from(start: Start) -> Run:
         locked = snapshot.locked(box)
         if locked is not None:
             after[locked] = LOWEST
-        delta = BoxDelta.encode(box.start, snapshot.percent[box.slices], after)
+        delta = BoxDelta.encode(box.start, snapshot.percent[box.slices], after, keep=True)
         inside = Box.around_mask(after > MASK_THRESHOLD)
         work = snapshot.work.with_turn(
             OpenTurn("start", (), delta, by_model=start.model is not None),
@@ -258,15 +259,8 @@ def counted(delta: BoxDelta | None) -> TurnReport:
     """Counts and box of a delta's change of the mask."""
     if delta is None:
         return TurnReport()
-    before, after = delta.old_values() > MASK_THRESHOLD, delta.new_values() > MASK_THRESHOLD
-    changed = np.zeros(delta.box.shape, np.bool_)
-    changed[delta.changed_voxels()] = before != after
-    box = Box.around_mask(changed)
-    return TurnReport(
-        added_voxels=int(np.count_nonzero(after & ~before)),
-        removed_voxels=int(np.count_nonzero(before & ~after)),
-        changed_box=None if box is None else box.shifted(delta.box.start),
-    )
+    crossing = delta.crossing(MASK_THRESHOLD)
+    return TurnReport(added_voxels=crossing.entered, removed_voxels=crossing.left, changed_box=crossing.box)
 
 
 def _clicks_name(clicks: tuple[Click, ...], scribble: bool) -> str:

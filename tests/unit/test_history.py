@@ -195,3 +195,57 @@ def test_a_new_action_ends_what_could_be_done_again():
     assert stack.redo_names == ()
     assert stack.redo() is None
     assert stack.nbytes == UndoEntry("two", (), None, None).nbytes
+
+
+@given(pairs(), st.integers(0, 2))
+def test_what_a_delta_brings_above_a_level_is_what_counting_says(pair, level):
+    before, after = pair
+    delta = BoxDelta.encode((1, 2, 3), before, after)
+    if delta is None:
+        return
+    entered, left = (after > level) & ~(before > level), (before > level) & ~(after > level)
+    crossing = delta.crossing(level)
+    assert (crossing.entered, crossing.left) == (np.count_nonzero(entered), np.count_nonzero(left))
+    tight = Box.around_mask(entered | left)
+    assert crossing.box == (None if tight is None else tight.shifted((1, 2, 3)))
+    gained = (entered.astype(int) - left)[delta.box.shifted((-1, -2, -3)).slices]
+    for axis, gains in enumerate(crossing.gains):
+        assert gains.tolist() == gained.sum(axis=tuple(a for a in range(3) if a != axis)).tolist()
+    back = delta.inverse.crossing(level)
+    assert (back.entered, back.left, back.box) == (crossing.left, crossing.entered, crossing.box)
+
+
+@given(pairs())
+def test_a_delta_that_keeps_its_values_does_what_it_does_once_it_let_them_go(pair):
+    before, after = pair
+    kept, bare = BoxDelta.encode((0, 0, 0), before, after, keep=True), BoxDelta.encode((0, 0, 0), before, after)
+    if kept is None or bare is None:
+        return
+    assert np.array_equal(kept.new_values(), bare.new_values())
+    elsewhere = np.full_like(before, 7)  # what the delta does not cover stays, also in an array it was not made of
+    expected = elsewhere.copy()
+    bare.apply(expected)
+    for _ in range(2):
+        found = elsewhere.copy()
+        kept.apply(found)
+        assert np.array_equal(found, expected)
+        kept.let_go()
+
+
+@given(pairs())
+def test_the_inverse_of_a_delta_takes_it_back(pair):
+    before, after = pair
+    delta = BoxDelta.encode((0, 0, 0), before, after, keep=True)
+    if delta is None:
+        return
+    array = after.copy()
+    delta.inverse.apply(array)
+    assert np.array_equal(array, before)
+    delta.inverse.revert(array)
+    assert np.array_equal(array, after)
+
+
+def test_what_is_on_the_undo_stack_holds_no_values_but_the_compressed_ones():
+    delta = BoxDelta.encode((0, 0, 0), np.zeros((4, 4, 4), np.uint8), np.ones((4, 4, 4), np.uint8), keep=True)
+    UndoStack().push(UndoEntry("one", (("a", delta),), None, None))
+    assert not any(isinstance(value, np.ndarray) for value in delta._known.values())

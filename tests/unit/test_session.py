@@ -360,6 +360,47 @@ def test_previews_come_in_file_order_with_their_box():
     assert np.array_equal(session.percent_in(preview.box), session.percent[preview.box.slices])
 
 
+def test_a_preview_covers_the_label_as_it_was_and_as_it_is_and_no_more():
+    session, shown = started(), []
+    session.set_start(ball(CENTRE, 8))
+    session.apply(session.prepare(PlaceVoxelClicks((Click((20, 18, 9), BACKGROUND),))).run(progress=shown.append))
+    assert shown[-1].box == Box.around_mask(ball(CENTRE, 8))
+    session.undo()
+    assert np.array_equal(session.mask, ball(CENTRE, 8))
+
+
+def test_discarding_several_turns_takes_back_all_of_them_and_can_be_undone():
+    session = started(Leaning())
+    session.click_voxels([Click(CENTRE, OBJECT)])
+    session.accept()
+    before = session.percent.copy()
+    for place, label in (((26, 18, 16), OBJECT), ((20, 18, 18), BACKGROUND)):
+        session.click_voxels([Click(place, label)])
+    proposed = session.percent.copy()
+    session.discard()
+    assert np.array_equal(session.percent, before) and session.mask_box == Box.around_mask(session.mask)
+    session.undo()
+    assert np.array_equal(session.percent, proposed) and session.mask_box == Box.around_mask(session.mask)
+    session.redo()
+    assert np.array_equal(session.percent, before)
+
+
+def test_the_box_of_a_proposal_holds_what_is_proposed_and_what_it_takes_away():
+    session = started()
+    session.set_start(ball(CENTRE, 8))
+    session.accept()
+    before = session.mask.copy()
+    session.click_voxels([Click((20, 18, 9), BACKGROUND)])
+    box = session.proposal_box
+    outside = np.ones(SHAPE, bool)
+    outside[box.slices] = False
+    assert np.array_equal(session.mask[outside], before[outside])
+    whole = Box.around_mask(before)
+    assert box.union(whole) == whole
+    session.discard()
+    assert session.proposal_box is None
+
+
 # ---- undo, redo, deleting --------------------------------------------------------------------------------------------
 
 
