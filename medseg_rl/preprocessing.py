@@ -233,6 +233,8 @@ def to_level(level: CoarseLevel, fine: npt.NDArray[Any]) -> FloatImage:
 
 def percent_to_level(level: CoarseLevel, fine: Percent) -> Percent:
     """Mean of a state in hundredths, rounded."""
+    if fine.size and fine.min() == fine.max():  # as before a first click
+        return np.full(level.shape, fine.flat[0])
     coarse: Percent = np.rint(to_level(level, fine)).astype(np.uint8)
     return coarse
 
@@ -272,12 +274,18 @@ def percent_from_level(
 
 
 def _along_axes(array: npt.NDArray[Any], matrices: list[FloatImage]) -> FloatImage:
+    """The product with the matrix of each axis, (n, m) for m voxels, the greatest saving first; no axis is moved."""
+    if array.flags.f_contiguous and not array.flags.c_contiguous:
+        return np.ascontiguousarray(_along_axes(array.T, matrices[::-1]).T)
     result = np.asarray(array, dtype=np.float32)
-    for axis in sorted(
-        range(3), key=lambda a: matrices[a].shape[0] / matrices[a].shape[1]
-    ):  # the greatest saving first
-        if matrices[axis].shape[0] != matrices[axis].shape[1]:
-            result = np.moveaxis(np.tensordot(matrices[axis], result, (1, axis)), 0, axis)
+    for axis in sorted(range(3), key=lambda a: matrices[a].shape[0] / matrices[a].shape[1]):
+        matrix = matrices[axis]
+        if matrix.shape[0] == matrix.shape[1]:
+            continue
+        if axis == 0:
+            result = (matrix @ result.reshape(len(result), -1)).reshape(len(matrix), *result.shape[1:])
+        else:
+            result = np.matmul(matrix, result) if axis == 1 else result @ matrix.T
     return np.ascontiguousarray(result)
 
 

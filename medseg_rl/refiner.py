@@ -36,6 +36,7 @@ class RefinementRequest:
     `started_from`: the state before the interaction where this request goes on after a stroke into it; None: `percent`.
     `before_clicks`: the state before any of these clicks, so that what was made of one is no evidence at the next;
     None: the same as before the interaction.
+    `glance`: a refiner that can say at once where its steps would lead answers that instead; others take their steps.
     """
 
     image: npt.NDArray[np.float32]
@@ -50,6 +51,7 @@ class RefinementRequest:
     seed: int | None = None
     started_from: Percent | None = None
     before_clicks: Percent | None = None
+    glance: bool = False
 
 
 def never_cancelled() -> bool:

@@ -27,6 +27,7 @@ from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent, Refineme
 from medseg_rl.volume import Box, Index
 
 Slices = tuple[slice, slice, slice]
+Reader = Callable[[Percent], Heads]  # what the network says of a state of the region of one request
 
 
 class VoxelAgentRefiner:
@@ -51,6 +52,7 @@ class VoxelAgentRefiner:
         self._policy, self._hint_config, self._precision = policy, hints, precision
         self.view_voxels, self._identity = view_voxels, identity or {}
         self._hints: HintMaps | None = None
+        self._glances: list[tuple[RefinementRequest, Reader]] = []
         self._image, self._spacing = np.zeros((0, 0, 0), np.float32), (0.0, 0.0, 0.0)
 
     def describe(self) -> dict[str, Any]:
@@ -95,7 +97,12 @@ class VoxelAgentRefiner:
         """New state of the region; see `medseg_rl.refiner.Refiner`."""
         request = self._measured(request)
         part = self._heard(request)
-        heads_of = self._reader(request, part)
+        if request.glance and self._network.belief:
+            heads_of = self._reader(request, part)
+            self._glances.append((request, heads_of))
+            return self._believed(request, part, heads_of)
+        heads_of = self._glanced(request) or self._reader(request, part)
+        self._glances.clear()
         decided, clicked = request.percent, newest_per_voxel(request.clicks)
         draw = None
         if request.seed is not None:
@@ -117,6 +124,21 @@ class VoxelAgentRefiner:
             percent = _enforced(decided, clicked)
             preview(percent)
         return percent if request.hard_clicks else decided.copy()
+
+    def _glanced(self, request: RefinementRequest) -> Reader | None:
+        """What a glance at the same has read since the last steps: its features serve them too."""
+        return next((reader for glance, reader in self._glances if _looks_alike(glance, request)), None)
+
+    def _believed(self, request: RefinementRequest, part: Slices, heads_of: Reader) -> Percent:
+        """What the agents believe before they act: the steps of an interaction move there."""
+        believed = _enforced(request.percent, newest_per_voxel(request.clicks))
+        with torch.inference_mode():
+            state = torch.from_numpy(np.ascontiguousarray(believed[part])[None]).to(self._device)
+            decision = TwinPolicy(bounded=False).greedy(heads_of(believed), state)
+        believed[part] = decision.percent[0].cpu().numpy()
+        if request.held_voxels is not None:
+            np.copyto(believed, request.percent, where=request.held_voxels)
+        return _enforced(believed, newest_per_voxel(request.clicks)) if request.hard_clicks else believed
 
     def expected_gain(self, request: RefinementRequest) -> npt.NDArray[np.float32]:
         """What the critic expects each voxel still to gain; see `medseg_rl.refiner.Foresight`."""
@@ -151,7 +173,7 @@ class VoxelAgentRefiner:
     def _device(self) -> torch.device:
         return next(self._network.parameters()).device
 
-    def _reader(self, request: RefinementRequest, part: Slices) -> Callable[[Percent], Heads]:
+    def _reader(self, request: RefinementRequest, part: Slices) -> Reader:
         """What the network says of a part of a state of the region of the request, under its clicks."""
         fresh = newest_per_voxel(request.clicks[len(request.clicks) - request.n_new_clicks :])
         before = request.percent if request.started_from is None else request.started_from
@@ -193,6 +215,23 @@ class VoxelAgentRefiner:
             self._hints = HintMaps(self._image, request.spacing, self._hint_config)
         self._hints.set(clicks)
         return self._hints
+
+
+def _looks_alike(one: RefinementRequest, other: RefinementRequest) -> bool:
+    """Whether the network sees the same before the first step."""
+    if (one.spacing, one.clicks, one.n_new_clicks, one.command) != (
+        other.spacing,
+        other.clicks,
+        other.n_new_clicks,
+        other.command,
+    ):
+        return False
+    arrays = ("image", "percent", "started_from", "before_clicks")
+    return all(_same(getattr(one, name), getattr(other, name)) for name in arrays)
+
+
+def _same(one: npt.NDArray[Any] | None, other: npt.NDArray[Any] | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
 def _shape(request: RefinementRequest) -> Index:

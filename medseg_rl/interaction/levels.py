@@ -61,30 +61,23 @@ def refine_view(
     return after
 
 
+def glance_at_view(refiner: Refiner, request: RefinementRequest, voxels: int) -> Percent:
+    """What the refiner sees at a glance, at the voxels of the view; see `RefinementRequest.glance`."""
+    level = coarse_level(request.percent.shape, request.spacing, cap_voxels=voxels)
+    request = replace(request, glance=True, hard_clicks=True)
+    return refiner.refine(request if level is None else _on_level(level, request))
+
+
 def _refine_coarse(
     refiner: Refiner, request: RefinementRequest, level: CoarseLevel, config: InteractionConfig, runner: StepRunner
 ) -> RefinementRequest:
     """The request with the state at the voxels of the file after the coarse level, and strokes so far held."""
-    clicks, n_new = _clicks_on(level, request)
 
     def run(asked: RefinementRequest, cancel: Callable[[], bool], show: Preview) -> Percent:
-        before = percent_to_level(level, asked.percent)
-        begun, start = asked.started_from, asked.before_clicks
-        coarse_request = replace(
-            asked,
-            image=to_level(level, asked.image),
-            spacing=level.spacing,
-            percent=before,
-            clicks=clicks,
-            n_new_clicks=n_new,
-            held_voxels=None if asked.held_voxels is None else held_to_level(level, asked.held_voxels),
-            hard_clicks=True,
-            started_from=None if begun is None else percent_to_level(level, begun),
-            before_clicks=None if start is None else percent_to_level(level, start),
-        )
+        coarse_request = _on_level(level, asked)
 
         def back(coarse: Percent) -> Percent:
-            fine = percent_from_level(level, asked.percent, before, coarse)
+            fine = percent_from_level(level, asked.percent, coarse_request.percent, coarse)
             for click in asked.clicks:
                 fine[click.index] = HIGHEST if click.label == ClickLabel.FOREGROUND else LOWEST
             if asked.held_voxels is not None:
@@ -99,6 +92,24 @@ def _refine_coarse(
 
     coarse, asked = runner.run(replace(request, steps=config.coarse_steps), run)
     return replace(asked, percent=coarse, started_from=None, steps=request.steps)
+
+
+def _on_level(level: CoarseLevel, request: RefinementRequest) -> RefinementRequest:
+    """The request at the voxels of a coarse level."""
+    clicks, n_new = _clicks_on(level, request)
+    begun, start = request.started_from, request.before_clicks
+    return replace(
+        request,
+        image=to_level(level, request.image),
+        spacing=level.spacing,
+        percent=percent_to_level(level, request.percent),
+        clicks=clicks,
+        n_new_clicks=n_new,
+        held_voxels=None if request.held_voxels is None else held_to_level(level, request.held_voxels),
+        hard_clicks=True,
+        started_from=None if begun is None else percent_to_level(level, begun),
+        before_clicks=None if start is None else percent_to_level(level, start),
+    )
 
 
 def _clicks_on(level: CoarseLevel, request: RefinementRequest) -> tuple[tuple[Click, ...], int]:

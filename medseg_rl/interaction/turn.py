@@ -9,10 +9,11 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel, clicks_inside
 from medseg_rl.history import BoxDelta
 from medseg_rl.interaction.config import InteractionConfig, Preview, Progress, Timings, TurnReport, TurnResult
-from medseg_rl.interaction.levels import refine_region, refine_view
+from medseg_rl.interaction.levels import glance_at_view, refine_region, refine_view
 from medseg_rl.interaction.region import (
     grown,
     guard_box,
@@ -128,7 +129,7 @@ def take_turn(
     clock = _Clock()
     radius = guard_radius(config, turn.mask_box, turn.n_new)
     side = view_side(refiner)
-    view, seen = (None, None) if side is None else _view(turn, refiner, config, side, cancel, progress)
+    view = None if side is None else _view(turn, refiner, config, side, cancel, progress)
     box = _near_clicks(turn, refiner, config, _first_region(turn, config, radius)) if view is None else view.box
     growths = 0
     while True:
@@ -138,13 +139,11 @@ def take_turn(
             strokes.begin(box)
             work = _around(work, strokes.taken)
         clock.lap("region")
-        if seen is None or radius is not None or (strokes is not None and strokes.are_coming):
-            wanted, levels = _refine(turn, work, refiner, config, cancel, progress, strokes, view)
-        else:
-            wanted, levels = seen, 1
+        request = _request(turn, work, config)
+        wanted, levels = _refine(request, work, refiner, config, cancel, progress, strokes, view)
         closer = view is not None and view.is_far and turn.mask_box is None
         if view is not None and closer:
-            wanted = _closer(turn, work, wanted, view, refiner, config, cancel)
+            wanted = _closer(request, wanted, view, refiner, config, cancel)
         clock.lap("refine")
         after = with_rules(_painted(work, strokes), wanted, config, turn.spacing)
         changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
@@ -256,38 +255,32 @@ def _view(
     side: int,
     cancel: Callable[[], bool],
     progress: Progress | None,
-) -> tuple[View, Percent | None]:
-    """What the turn looks at, and the state the refiner wants there if finding out has told.
-
-    Each view that promises more than those before is shown.
-    """
+) -> View:
+    """What the turn looks at. What is seen at the voxels of the file while finding out is shown."""
     within = turn.reach(config)
     if turn.mask_box is not None and not turn.n_new:
-        return mask_view(_first_region(turn, config, None), side), None
-    mask = filled(turn.percent[within.slices], turn.background) > MASK_THRESHOLD
-    if mask.any():
-        return click_view(mask, within, turn.clicks, turn.n_new, turn.spacing, side), None
-    best: tuple[float, View, Percent] | None = None
+        return mask_view(_first_region(turn, config, None), side)
+    mask = None
+    if turn.mask_box is not None:
+        mask = filled(turn.percent[within.slices], turn.background) > MASK_THRESHOLD
+    if mask is not None and mask.any():
+        return click_view(mask, within, turn.clicks, turn.n_new, turn.spacing, side)
 
     def hoped(view: View) -> float:
-        nonlocal best
+        if cancel():
+            raise Cancelled("stopped while looking for the size of the object; the mask is as before")
         work = _read(turn, view.box, None)
-        wanted, _ = _refine(turn, work, refiner, config, cancel, None, None, view)
-        after = with_rules(work, wanted, config, turn.spacing)
-        hopes = hope(after, view.box, turn.shape)
-        if best is None or hopes > best[0] or not best[0]:  # where none promises anything the last one counts
-            best = hopes, view, wanted
-            if progress is not None:
-                progress(Preview(view.box, after))
-        return hopes
+        seen = glance_at_view(refiner, _request(turn, work, config), view.voxels)
+        if progress is not None and seen.shape == work.percent.shape:
+            progress(Preview(view.box, with_rules(work, seen, config, turn.spacing)))
+        return hope(seen, view.box, turn.shape)
 
     close = click_view(None, within, turn.clicks, turn.n_new or len(turn.clicks), turn.spacing, side)
-    view = scouted_view(close, within, turn.shape, turn.spacing, hoped)
-    return view, best[2] if best is not None and best[1] == view else None
+    return scouted_view(close, within, turn.shape, turn.spacing, hoped)
 
 
 def _refine(
-    turn: TurnInput,
+    request: RefinementRequest,
     work: RegionState,
     refiner: Refiner,
     config: InteractionConfig,
@@ -297,11 +290,10 @@ def _refine(
     view: View | None,
 ) -> tuple[Percent, int]:
     """State the refiner wants, clicked voxels as it left them, and the number of levels."""
-    request = _request(turn, work, config)
 
     def preview(percent: Percent) -> None:
         if progress is not None:
-            progress(Preview(work.box, with_rules(_painted(work, strokes), percent, config, turn.spacing)))
+            progress(Preview(work.box, with_rules(_painted(work, strokes), percent, config, request.spacing)))
 
     runner = StepRunner(cancel, None if progress is None else preview, strokes)
     if view is None:
@@ -310,17 +302,16 @@ def _refine(
 
 
 def _closer(
-    turn: TurnInput,
-    work: RegionState,
+    request: RefinementRequest,
     wanted: Percent,
     view: View,
     refiner: Refiner,
     config: InteractionConfig,
     cancel: Callable[[], bool],
 ) -> Percent:
-    """What a first click gave, from far off, after another look without a click at finer voxels: a sharper edge."""
-    request = replace(_request(turn, work, config), percent=wanted, n_new_clicks=0)
-    return refine_view(refiner, request, view.closer_voxels, config, StepRunner(cancel, None))
+    """What a first click gave, from far off, after one step without a click at finer voxels: a sharper edge."""
+    again = replace(request, percent=wanted, n_new_clicks=0, steps=1)
+    return refine_view(refiner, again, view.closer_voxels, replace(config, coarse_steps=1), StepRunner(cancel, None))
 
 
 def _request(turn: TurnInput, work: RegionState, config: InteractionConfig) -> RefinementRequest:
@@ -341,7 +332,7 @@ def _request(turn: TurnInput, work: RegionState, config: InteractionConfig) -> R
 def _encode(turn: TurnInput, work: RegionState, after: Percent) -> BoxDelta | None:
     """What changes in the stored state; voxels that keep their value stay untouched if they were."""
     stored = turn.percent[work.box.slices]
-    return BoxDelta.encode(work.box.start, stored, np.where(after == work.before, stored, after))
+    return BoxDelta.encode(work.box.start, stored, np.where(after == work.before, stored, after), keep=True)
 
 
 class _Clock:

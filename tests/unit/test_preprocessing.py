@@ -212,6 +212,24 @@ def test_a_coarse_level_that_changes_nothing_leaves_the_fine_state_untouched():
     np.testing.assert_array_equal(percent_from_level(level, fine, coarse, coarse), fine)
 
 
+def test_a_level_of_a_state_that_is_the_same_everywhere_is_too():
+    fine = np.full((30, 26, 24), 41, np.uint8)
+    level = coarse_level(fine.shape, (1, 1, 1), cap_voxels=2_000)
+    np.testing.assert_array_equal(percent_to_level(level, fine), np.full(level.shape, 41, np.uint8))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_level_is_the_same_whatever_order_the_voxels_lie_in(order):
+    fine = np.random.default_rng(2).normal(size=(21, 26, 17)).astype(np.float32)
+    level = coarse_level(fine.shape, (1.0, 1.0, 2.0), cap_voxels=900)
+    wanted = fine
+    for axis, (n, m) in enumerate(zip(fine.shape, level.shape, strict=True)):
+        edges = np.linspace(0, n, m + 1)
+        overlap = np.minimum(edges[1:, None], np.arange(1, n + 1)) - np.maximum(edges[:-1, None], np.arange(n))
+        wanted = np.moveaxis(np.tensordot(np.maximum(overlap, 0) * m / n, wanted, (1, axis)), 0, axis)
+    np.testing.assert_allclose(to_level(level, np.asarray(fine, order=order)), wanted, atol=1e-5)
+
+
 def test_a_coarse_change_arrives_where_it_was_made_and_stays_a_probability():
     fine = np.full((24, 24, 24), 1, np.uint8)
     fine[:, :, :12] = 99

@@ -55,6 +55,48 @@ def test_the_same_request_twice_gives_the_same_state_and_clicks_hold(kind):
     assert first.max() <= 99
 
 
+def believer() -> VoxelAgentRefiner:
+    agent = refiner(network="pyramid")
+    torch.nn.init.normal_(agent.network.belief_head[-1].weight)
+    return agent
+
+
+def nothing_yet(**changes) -> RefinementRequest:
+    percent = np.ones(SHAPE, np.uint8)
+    return request(percent=percent, clicks=(Click((5, 5, 5), ClickLabel.FOREGROUND),), **changes)
+
+
+def test_a_glance_tells_what_the_agents_believe_and_holds_what_is_held():
+    held = np.random.default_rng(1).random(SHAPE) < 0.5
+    held[5, 5, 5] = False
+    agent = believer()
+    twin = VoxelAgentRefiner(agent.network, build_policy("twin_a"), hints=HintConfig())
+    seen = agent.refine(nothing_yet(glance=True, held_voxels=held))
+    believed = twin.refine(nothing_yet(steps=1, held_voxels=held))
+    assert np.array_equal(seen, believed)
+    assert len(np.unique(seen[~held])) > 10
+    assert (seen[held] == 1).all()
+
+
+def test_without_a_belief_a_glance_takes_the_steps():
+    agent = refiner(network="iso")
+    assert np.array_equal(agent.refine(request(glance=True)), agent.refine(request()))
+
+
+def test_steps_after_a_glance_at_the_same_read_no_image_again_and_give_the_same():
+    agent, plain = believer(), believer()
+    read = []
+    agent.network.trunk.register_forward_hook(lambda *_: read.append(1))
+    other = request().image
+    for image in (other, other + 1):
+        agent.refine(nothing_yet(image=image, glance=True))
+    assert np.array_equal(agent.refine(nothing_yet(image=other)), plain.refine(nothing_yet(image=other)))
+    assert len(read) == 2
+    changed = nothing_yet(image=other, before_clicks=np.full(SHAPE, 40, np.uint8))
+    assert np.array_equal(agent.refine(changed), plain.refine(changed))
+    assert len(read) == 3
+
+
 def test_held_voxels_come_back_as_they_went():
     held = np.random.default_rng(1).random(SHAPE) < 0.5
     held[5, 5, 5] = held[1, 1, 1] = False
