@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Hashable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Self, TypeVar
 
@@ -21,9 +22,10 @@ State = TypeVar("State")
 
 ORIGIN: Index = (0, 0, 0)
 ZLIB_LEVEL = 1
+MANY_BYTES = 2**20  # from here on the parts of a delta are compressed side by side
 DEFAULT_CAP_BYTES = 256 * 2**20
 ENTRY_BYTES = 512  # name, clicks and bookkeeping of one entry, roughly
-AFTER = "after"  # under which a delta knows its new values before they are let go
+BEFORE, AFTER = "before", "after"  # under which a delta knows its plain values before they are let go
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,7 @@ class BoxDelta:
     def encode(cls, start: Index, before: AnyArray, after: AnyArray, *, keep: bool = False) -> Self | None:
         """The change from `before` to `after`, two arrays of one shape whose first voxel is `start`. None if equal.
 
-        `keep`: nobody will write into `after`; it is held until `let_go`, and nothing has to be unpacked till then.
+        `keep`: nobody will write into either; they are held until `let_go`, and nothing has to be unpacked till then.
         """
         if before.shape != after.shape or before.dtype != after.dtype:
             raise ValueError(f"before is {before.shape} {before.dtype} but after is {after.shape} {after.dtype}")
@@ -77,21 +79,18 @@ class BoxDelta:
             return None
         changed = changed[tight.slices]
         moved = Box(_add(tight.start, start), _add(tight.stop, start))
-        delta = cls(
-            moved,
-            before.dtype,
-            zlib.compress(np.packbits(changed).tobytes(), ZLIB_LEVEL),
-            zlib.compress(before[tight.slices][changed].tobytes(), ZLIB_LEVEL),
-            zlib.compress(after[tight.slices][changed].tobytes(), ZLIB_LEVEL),
-            int(np.count_nonzero(changed)),
-        )
+        before, after = before[tight.slices], after[tight.slices]
+        plain = np.packbits(changed).tobytes(), before[changed].tobytes(), after[changed].tobytes()
+        where, old, new = _compressed(*plain)
+        delta = cls(moved, before.dtype, where, old, new, int(np.count_nonzero(changed)))
         if keep:
-            delta._known[AFTER] = after[tight.slices]
+            delta._known.update({BEFORE: before, AFTER: after})
         return delta
 
     def let_go(self) -> None:
         """Hold nothing but the compressed parts, and what costs next to nothing."""
-        self._known.pop(AFTER, None)
+        for plain in (BEFORE, AFTER):
+            self._known.pop(plain, None)
 
     @property
     def inverse(self) -> BoxDelta:
@@ -131,16 +130,13 @@ class BoxDelta:
         return found
 
     def _crossing(self, level: int) -> Crossing:
-        crossed = (self.new_values() > level).view(np.int8) - (self.old_values() > level).view(np.int8)
         a, b, c = (np.zeros(size, np.int64) for size in self.box.shape)
-        entered, left = int(np.count_nonzero(crossed > 0)), int(np.count_nonzero(crossed < 0))
-        if not entered + left:
-            return Crossing(0, 0, (a, b, c), None)
-        change = np.zeros(self.box.shape, np.int8)
-        change[self.changed_voxels()] = crossed
+        change = self._change(level)
         tight = Box.around_mask(change.view(np.bool_))
-        assert tight is not None
+        if tight is None:
+            return Crossing(0, 0, (a, b, c), None)
         part = change[tight.slices]
+        crossed, gained = int(np.count_nonzero(part)), int(part.sum(dtype=np.int64))
         last = part.sum(axis=2, dtype=np.int64)
         for gains, where, found in zip(
             (a, b, c),
@@ -149,7 +145,19 @@ class BoxDelta:
             strict=True,
         ):
             gains[where] = found
-        return Crossing(entered, left, (a, b, c), tight.shifted(self.box.start))
+        return Crossing((crossed + gained) // 2, (crossed - gained) // 2, (a, b, c), tight.shifted(self.box.start))
+
+    def _change(self, level: int) -> npt.NDArray[np.int8]:
+        """1 where the write brought a voxel of `box` above a level, -1 where it took one from there, else 0."""
+        before, after = self._known.get(BEFORE), self._known.get(AFTER)
+        if before is not None and after is not None:
+            there: npt.NDArray[np.int8] = (after > level).view(np.int8) - (before > level).view(np.int8)
+            return there
+        change = np.zeros(self.box.shape, np.int8)
+        crossed = (self.new_values() > level).view(np.int8) - (self.old_values() > level).view(np.int8)
+        if crossed.any():
+            change[self.changed_voxels()] = crossed
+        return change
 
     def apply(self, array: AnyArray, origin: Index = ORIGIN) -> None:
         """Write the new values into `array`, whose first voxel has index `origin`."""
@@ -301,6 +309,13 @@ class UndoStack(Generic[State]):
             return None
         self._done.append(self._undone.pop())
         return self._done[-1]
+
+
+def _compressed(*parts: bytes) -> Iterable[bytes]:
+    if sum(len(part) for part in parts) < MANY_BYTES:
+        return (zlib.compress(part, ZLIB_LEVEL) for part in parts)
+    with ThreadPoolExecutor(len(parts)) as threads:
+        return list(threads.map(lambda part: zlib.compress(part, ZLIB_LEVEL), parts))
 
 
 def _add(a: Index, b: tuple[int, ...]) -> Index:

@@ -16,6 +16,7 @@ from medseg_rl.refiner import Refiner
 from medseg_rl.session import Candidates, Comparison, Suggestion
 from medseg_rl_gui.desk import ASKING, Desk
 from medseg_rl_gui.i18n import number, tr
+from medseg_rl_gui.learning.disputed import Disputed
 from medseg_rl_gui.refining import Refining
 from medseg_rl_gui.view_model import Ball
 from medseg_rl_gui.worker import Rank, Task, ignore, reason_of
@@ -24,11 +25,12 @@ CIRCLE_MM = 6.0  # of a suggestion
 
 
 class Asking(QObject):
-    """`candidates_ready`: `Candidates`. `candidates_found`: how many there are so far. `suggestion_changed`: the
-    `Suggestion` that is shown, or None. `comparison_ready`: `Comparison` of two models, the sides as they were given.
+    """`candidates_ready`: `Candidates`, and where they are `Disputed` or None. `candidates_found`: how many so far.
+    `suggestion_changed`: the `Suggestion` that is shown, or None. `comparison_ready`: `Comparison` of two models, the
+    sides as they were given.
     """
 
-    candidates_ready = Signal(object)
+    candidates_ready = Signal(object, object)
     candidates_found = Signal(int)
     suggestion_changed = Signal(object)
     comparison_ready = Signal(object)
@@ -54,22 +56,23 @@ class Asking(QObject):
         except MedSegError as error:
             self._desk.say(reason_of(error))
             return False
-        self._hand_over(
-            lambda task: job.run(task.is_stopped, task.progress),
-            tr("Candidates"),
-            self._candidates_done,
-            self.candidates_found.emit,
-        )
+
+        def run(task: Task) -> tuple[Candidates, Disputed | None]:
+            found = job.run(task.is_stopped, task.progress)
+            return found, Disputed.of(found.box, found.masks) if found.masks else None
+
+        self._hand_over(run, tr("Candidates"), self._candidates_done, self.candidates_found.emit)
         return True
 
-    def _candidates_done(self, candidates: Candidates) -> None:
+    def _candidates_done(self, found: tuple[Candidates, Disputed | None]) -> None:
+        candidates, disputed = found
         if candidates.base_version != self._desk.session.version:
             self._desk.say(tr("The work changed meanwhile; ask for candidates again"))
             return
         if candidates.message:
             self._desk.say(candidates.message[:1].upper() + candidates.message[1:])
         if len(candidates):
-            self.candidates_ready.emit(candidates)
+            self.candidates_ready.emit(candidates, disputed)
 
     def choose(self, candidates: Candidates, number_: int, order: Sequence[Sequence[int]] = ()) -> bool:
         """Makes a candidate, by its number from 0, the proposal. `order`: how all were ranked, for the feedback."""

@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from medseg_rl.errors import MedSegError
-from medseg_rl.refiner import Refiner, never_cancelled
+from medseg_rl.refiner import MASK_THRESHOLD, Refiner, never_cancelled
+from medseg_rl.session.arrays import Mask
 from medseg_rl.session.case import Case
 from medseg_rl.session.feedback_view import policy_of
-from medseg_rl.session.jobs import Cancel, Job, SessionDelta
+from medseg_rl.session.jobs import Cancel, Job, SessionDelta, Snapshot
 from medseg_rl.session.preparing import check_open_label, copied, live
+from medseg_rl.session.state import union_of
 from medseg_rl.session.turns import once_more
-from medseg_rl.session.working import LazyRefiner
+from medseg_rl.session.working import LazyRefiner, box_in_file_order
 from medseg_rl.volume import Box
 
 Source = Refiner | Callable[[], Refiner]
@@ -25,7 +27,8 @@ Source = Refiner | Callable[[], Refiner]
 class Comparison:
     """What two models make of one state. `deltas`: the change each comes to; `policies`: their name and hash.
 
-    `click_budget`: how many clicks both were given.
+    `click_budget`: how many clicks both were given. `masks`: what the label would be with each, over `box`, in file
+    order; outside it is as accepted.
     """
 
     base_version: int
@@ -33,6 +36,8 @@ class Comparison:
     click_budget: int
     policies: tuple[str, str]
     deltas: tuple[SessionDelta, SessionDelta]
+    box: Box
+    masks: tuple[Mask, Mask]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +55,25 @@ class ComparisonJob:
             raise MedSegError(f"both are {policies[0]}; choose two different models")
         snapshot = self.jobs[0].snapshot
         both = (policies[0], policies[1]), (first, second)
-        return Comparison(snapshot.base_version, snapshot.label, self.click_budget, *both)
+        return Comparison(
+            snapshot.base_version, snapshot.label, self.click_budget, *both, *_shown(snapshot, first, second)
+        )
+
+
+def _shown(snapshot: Snapshot, first: SessionDelta, second: SessionDelta) -> tuple[Box, tuple[Mask, Mask]]:
+    """What there is to see of both: a box in file order, and the masks."""
+    changes = [delta.percent for delta in (first, second) if delta.percent is not None]
+    boxes = (snapshot.extent.box, snapshot.work.open_box, *(change.box for change in changes))
+    box = union_of(box for box in boxes if box is not None) or Box((0, 0, 0), (1, 1, 1))
+    order = snapshot.image.order
+
+    def mask(delta: SessionDelta) -> Mask:
+        percent = snapshot.percent[box.slices].copy()
+        if delta.percent is not None:
+            delta.percent.apply(percent, box.start)
+        return order.undo(percent > MASK_THRESHOLD)
+
+    return box_in_file_order(box, order, snapshot.image.shape), (mask(first), mask(second))
 
 
 def prepare_comparison(session: Case, models: Sequence[Source]) -> ComparisonJob:

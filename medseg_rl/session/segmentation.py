@@ -38,9 +38,8 @@ from medseg_rl.session.jobs import (
     Start,
 )
 from medseg_rl.session.preparing import check_open_label, prepare, scribble_clicks, why_no_click
-from medseg_rl.session.state import Change, ModelUsed, union_of
+from medseg_rl.session.state import Change, ModelUsed
 from medseg_rl.session.suggestions import Suggestion, SuggestionJob, prepare_suggestion
-from medseg_rl.session.working import box_in_file_order
 from medseg_rl.volume import Box, Index, Volume
 
 AUTOMATIC = ModelUsed("automatic start")
@@ -183,17 +182,6 @@ class SegmentationSession(Case):
         if delta.percent is not None:
             delta.percent.apply(percent)
         return self._working.order.undo(percent > MASK_THRESHOLD)
-
-    def shown_with(self, delta: SessionDelta) -> tuple[Box, npt.NDArray[np.bool_]]:
-        """The same where it differs from the accepted mask: a box in file order, and what the label is inside it."""
-        self._check_version(delta.base_version)
-        soft, order, shape = self._arrays.soft(delta.label), self._working.order, self._working.shape
-        boxes = [None if delta.percent is None else delta.percent.box, self._work(delta.label).open_box]
-        box = union_of(box for box in boxes if box is not None) or Box((0, 0, 0), (1, 1, 1))
-        percent = soft.array[box.slices].copy()
-        if delta.percent is not None:
-            delta.percent.apply(percent, box.start)
-        return box_in_file_order(box, order, shape), order.undo(percent > MASK_THRESHOLD)
 
     def prepare_comparison(self, models: Sequence[Refiner | Callable[[], Refiner]]) -> ComparisonJob:
         """The job that has two models do the same task: the clicks of the open proposal, from where it began.

@@ -61,6 +61,7 @@ class LazyRefiner:
     def __init__(self, source: Refiner | Callable[[], Refiner]) -> None:
         self._source = source
         self._lock = threading.Lock()
+        self._in_use = threading.Lock()
         self._refiner: Refiner | None = None
 
     def get(self) -> Refiner:
@@ -103,13 +104,19 @@ class LazyRefiner:
         cancel: Callable[[], bool] = never_cancelled,
         preview: Callable[[Percent], None] = no_preview,
     ) -> Percent:
-        """What the real one answers."""
-        return self.get().refine(request, cancel=cancel, preview=preview)
+        """What the real one answers; one request at a time, for it may keep what it saw last."""
+        refiner = self.get()
+        with self._in_use:
+            return refiner.refine(request, cancel=cancel, preview=preview)
 
     def expected_gain(self, request: RefinementRequest) -> npt.NDArray[np.float32] | None:
         """What the real one's value head says of each voxel; None where it has none."""
         foresees: Any = getattr(self.get(), "expected_gain", None)
-        return None if foresees is None else foresees(request)
+        if foresees is None:
+            return None
+        with self._in_use:
+            gain: npt.NDArray[np.float32] | None = foresees(request)
+        return gain
 
 
 def box_in_file_order(box: Box, order: AxisOrder, working_shape: Index) -> Box:

@@ -97,6 +97,10 @@ def test_candidates_are_distinct_and_change_nothing_until_one_is_chosen():
     masks = [session.mask_with(delta) for delta in found.deltas]
     assert len(masks) == 4
     assert all(dice(a, b) < 0.99 for n, a in enumerate(masks) for b in masks[:n])
+    for inside, expected in zip(found.masks, masks, strict=True):
+        whole = session.label_map == session.active_label
+        whole[found.box.slices] = inside
+        assert np.array_equal(whole, expected)
     assert np.array_equal(session.mask, mask)
     assert session.version == version
     session.choose(found, 2)
@@ -114,6 +118,15 @@ def test_the_same_seed_gives_the_same_candidates_in_the_same_random_order():
         for c in (clicked().candidates(4, seed=seed) for seed in range(8))
     }
     assert len(orders) > 1  # the plain one does not always stand in the same place
+
+
+def test_candidates_are_the_same_whether_made_side_by_side_or_one_after_the_other(monkeypatch):
+    def made(at_a_time):
+        monkeypatch.setattr("medseg_rl.session.candidates._side_by_side", lambda: at_a_time)
+        found = clicked().candidates(4, seed=5)
+        return found.dropped, [(delta.parameters, delta.percent.new) for delta in found.deltas]
+
+    assert made(1) == made(3)
 
 
 def test_candidates_too_near_to_another_are_dropped_and_the_rest_is_said():

@@ -91,8 +91,7 @@ class BlindComparison(QObject):
         return self.comparison is not None
 
     def _begin(self, found: Comparison) -> None:
-        session = self._desk.session
-        self.shown = tuple(ProposalView(found.label, *session.shown_with(delta)) for delta in found.deltas)
+        self.shown = tuple(ProposalView(found.label, found.box, mask) for mask in found.masks)
         self.comparison = found
         self.opened.emit()
 

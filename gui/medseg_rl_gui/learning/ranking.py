@@ -14,7 +14,7 @@ from medseg_rl.session import Candidates
 from medseg_rl_gui.asking import Asking
 from medseg_rl_gui.desk import Desk
 from medseg_rl_gui.i18n import tr
-from medseg_rl_gui.learning.disputed import where_to_look
+from medseg_rl_gui.learning.disputed import Disputed
 from medseg_rl_gui.learning.feedback import Feedback
 from medseg_rl_gui.learning.rank_order import RankOrder
 from medseg_rl_gui.view_model import ProposalView
@@ -62,21 +62,20 @@ class Ranking(QObject):
         """Whether candidates wait to be ranked."""
         return self.candidates is not None
 
-    def _begin(self, candidates: Candidates) -> None:
-        session = self._desk.session
-        self.shown = tuple(ProposalView(candidates.label, *session.shown_with(delta)) for delta in candidates.deltas)
+    def _begin(self, candidates: Candidates, disputed: Disputed | None) -> None:
+        self.shown = tuple(ProposalView(candidates.label, candidates.box, mask) for mask in candidates.masks)
         self.candidates, self.order, self._since = candidates, RankOrder(len(candidates)), time.monotonic()
         self._desk.window.acts.enter("ranking")
-        self._show_difference()
+        self._show_difference(disputed)
         self._say_possible()
         self.opened.emit()
         self.order_changed.emit(self.order)
 
-    def _show_difference(self) -> None:
+    def _show_difference(self, disputed: Disputed | None) -> None:
         """Leads to a slice on which the candidates differ, unless the one that is shown does already."""
         view, plane = self._desk.view, self._desk.window.views.active_view.plane
         image, axis = view.image, view.geometry(plane).axes[0]
-        found = where_to_look(self.shown, view.layers, axis, view.slices[plane]) if self.shown else None
+        found = None if disputed is None else disputed.where_to_look(axis, view.slices[plane])
         if found is not None and image is not None:
             x, y, z = (float(v) for v in image.index_to_world(found))
             self._desk.go_to((x, y, z))
