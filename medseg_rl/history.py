@@ -162,6 +162,7 @@ class BoxDelta:
     def apply(self, array: AnyArray, origin: Index = ORIGIN) -> None:
         """Write the new values into `array`, whose first voxel has index `origin`."""
         target, after = self._target(array, origin), self._known.get(AFTER)
+        self._known.pop(BEFORE, None)  # it may be a view of what is written into now
         if after is None:
             self._put(target, self.new_values())
         else:

@@ -59,6 +59,8 @@ def label_dtype(values: Iterable[int]) -> np.dtype[Any]:
 def value_counts(label_array: npt.NDArray[Any]) -> dict[int, int]:
     """The values that occur in an array of integers, background among them, in rising order, and their voxels."""
     flat, dtype = label_array.ravel(order="K"), label_array.dtype
+    if flat.size and (only := int(flat[0])) == flat.min() == flat.max():  # as most of what is written is
+        return {only: flat.size}
     if dtype.itemsize > 2 or dtype.kind not in "iu":
         values, voxels = np.unique(flat, return_counts=True)
         return {int(v): int(n) for v, n in zip(values, voxels, strict=True)}

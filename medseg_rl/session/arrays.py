@@ -87,8 +87,8 @@ class SoftState:
 
     def apply(self, delta: BoxDelta) -> None:
         """Write a change."""
-        delta.apply(self.array)
         self.extent.follow(delta)
+        delta.apply(self.array)
         self.touched = delta.box if self.touched is None else self.touched.union(delta.box)
 
     def revert(self, delta: BoxDelta) -> None:
@@ -171,6 +171,11 @@ class CaseArrays:
     def occupied(self) -> Box | None:
         """A box of all accepted labels."""
         return union_of(box for box in self._occupied if box is not None)
+
+    def is_empty_in(self, box: Box) -> bool:
+        """Whether no label was accepted in a box; says so only where that is known without looking."""
+        occupied = self.occupied
+        return occupied is None or not occupied.intersection(box).voxels
 
     @property
     def soft_values(self) -> tuple[int, ...]:

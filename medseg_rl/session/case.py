@@ -224,14 +224,8 @@ class Case:
         Without what lies beyond the label, before and after: nothing of it is to be seen there.
         """
         value = self._ledger.open_label
-        if value is None:
-            return None
-        work, extent = self._work(value), self._arrays.soft(value).extent
-        changed, label = work.open_box, union_of(box for box in (extent.box, work.crossed_box) if box is not None)
-        if changed is None or label is None:
-            return None
-        shown = changed.intersection(label)
-        return box_in_file_order(shown, self._working.order, self._working.shape) if shown.voxels else None
+        box = None if value is None else self._proposed_box(value)
+        return None if box is None else box_in_file_order(box, self._working.order, self._working.shape)
 
     @property
     def refiner_is_loaded(self) -> bool:
@@ -278,6 +272,13 @@ class Case:
     def _work(self, value: int) -> LabelWork:
         work = self._ledger.works.get(value)
         return self._arrays.first_work(value) if work is None else work
+
+    def _proposed_box(self, value: int) -> Box | None:
+        """Where the open proposal of a label can differ from what is accepted, and show anything, in working order."""
+        work, extent = self._work(value), self._arrays.soft(value).extent
+        changed, label = work.open_box, union_of(box for box in (extent.box, work.crossed_box) if box is not None)
+        shown = None if changed is None or label is None else changed.intersection(label)
+        return shown if shown is not None and shown.voxels else None
 
     def _in_file(self, click: Click) -> Click:
         return Click(index_in_file_order(click.index, self._working.order, self._working.shape), click.label)

@@ -31,7 +31,7 @@ def accept(session: Case) -> Change | None:
     work = session._work(value)
     count, name = len(work.open_clicks), session._name(value)
     ledger = session._ledger.with_work(value, work.accepted())
-    box, deltas = work.open_box, NO_DELTAS
+    box, deltas = session._proposed_box(value), NO_DELTAS
     if box is not None:
         shown = session._arrays.soft(value).mask(box)
         found = written(session._arrays, session.labels, value, box, shown, session.overwrite)
@@ -48,9 +48,11 @@ def _kept_of_mask(work: LabelWork, box: Box, shown: npt.NDArray[np.bool_]) -> in
     start = next((turn for turn in reversed(work.turns) if turn.kind == "start"), None)
     if start is None or start.by_model or start.delta is None:
         return 0
-    given = np.zeros(box.shape, np.uint8)
-    start.delta.apply(given, box.start)
-    return int(np.count_nonzero((given > MASK_THRESHOLD) & shown))
+    whole = box.union(start.delta.box)
+    given = np.zeros(whole.shape, np.uint8)
+    start.delta.apply(given, whole.start)
+    here = given[box.shifted((-whole.start[0], -whole.start[1], -whole.start[2])).slices]
+    return int(np.count_nonzero((here > MASK_THRESHOLD) & shown))
 
 
 def _attributed(ledger: Ledger, value: int, work: LabelWork, voxels: int, kept: int) -> Ledger:

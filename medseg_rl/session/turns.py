@@ -189,8 +189,8 @@ def _replayed(desk: Snapshot, work: LabelWork, turn: OpenTurn, cancel: Cancel, p
     """`work` after that turn was run again on the percent and extent of `desk`, which are changed in place."""
     result = _take(desk, work, turn, cancel, progress, Strokes((s, {}) for s in turn.strokes) if turn.strokes else None)
     if result.delta is not None:
-        result.delta.apply(desk.percent)
         desk.extent.follow(result.delta)
+        result.delta.apply(desk.percent)
         result.delta.let_go()
     return replace(work, turns=(*work.turns, replace(turn, delta=result.delta)))
 

@@ -249,3 +249,12 @@ def test_what_is_on_the_undo_stack_holds_no_values_but_the_compressed_ones():
     delta = BoxDelta.encode((0, 0, 0), np.zeros((4, 4, 4), np.uint8), np.ones((4, 4, 4), np.uint8), keep=True)
     UndoStack().push(UndoEntry("one", (("a", delta),), None, None))
     assert not any(isinstance(value, np.ndarray) for value in delta._known.values())
+
+
+def test_a_delta_made_of_a_view_still_knows_what_it_changed_after_it_was_applied_there():
+    array = np.zeros((4, 4, 4), np.uint8)
+    after = array.copy()
+    after[1:3, 1:3, 1:3] = 9
+    delta = BoxDelta.encode((0, 0, 0), array, after, keep=True)
+    delta.apply(array)
+    assert delta.crossing(5).entered == 8
