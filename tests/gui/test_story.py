@@ -19,6 +19,7 @@ from PySide6.QtWidgets import QApplication
 from scipy import ndimage
 
 from medseg_rl.imageio import read_segmentation, read_volume
+from medseg_rl.volume import Box
 from medseg_rl_gui.dialogs import Answer
 from medseg_rl_gui.slice_geometry import Point
 from medseg_rl_gui.theme import apply_theme
@@ -173,16 +174,25 @@ def tidy_and_lock(program: Program, case: StoryCase) -> None:
 
 
 def beyond_the_rim(program: Program, case: StoryCase, middle: Point) -> list[Point]:
-    """A line in the plane from the middle of the mask to two voxels outside it."""
-    geometry = program.hand.view(case.plane).model.geometry(case.plane)
-    start, step = geometry.world_to_plane(middle), min(case.image.spacing)
+    """A line in the plane from the middle of the mask to outside it: to where its rim is nearest, inside the image."""
+    lines = (line_outwards(program, case, middle, towards) for towards in ((1, 0), (0, 1), (-1, 0), (0, -1)))
+    return min((line for line in lines if line), key=len)
+
+
+def line_outwards(program: Program, case: StoryCase, middle: Point, towards: tuple[int, int]) -> list[Point]:
+    """From the middle of the mask in one direction until it is left; empty where the image ends before."""
+    geometry, image = program.hand.view(case.plane).model.geometry(case.plane), program.session.image
+    start, step = geometry.world_to_plane(middle), 0.5 * min(case.image.spacing)
     line: list[Point] = []
     for number in range(400):
-        x, y, z = geometry.plane_to_world(start + np.array([0.5 * step * number, 0.0]), geometry.slice_at(middle))
+        x, y, z = geometry.plane_to_world(start + step * number * np.array(towards), geometry.slice_at(middle))
         line.append((float(x), float(y), float(z)))
-        if not program.session.mask[index_of(program, line[-1])]:
+        index = index_of(program, line[-1])
+        if not Box.whole(image.shape).contains(index):
+            return []
+        if not program.session.mask[index]:
             return line
-    raise AssertionError("the mask has no end")
+    return []
 
 
 def second_label(program: Program, case: StoryCase) -> None:
