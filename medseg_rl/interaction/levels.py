@@ -61,11 +61,12 @@ def refine_view(
     return after
 
 
-def glance_at_view(refiner: Refiner, request: RefinementRequest, voxels: int) -> Percent:
-    """What the refiner sees at a glance, at the voxels of the view; see `RefinementRequest.glance`."""
+def glance_at_view(refiner: Refiner, request: RefinementRequest, voxels: int) -> tuple[Percent, Percent]:
+    """The state before, and what is seen at a glance (`RefinementRequest.glance`), both at the voxels of the view."""
     level = coarse_level(request.percent.shape, request.spacing, cap_voxels=voxels)
     request = replace(request, glance=True, hard_clicks=True)
-    return refiner.refine(request if level is None else _on_level(level, request))
+    request = request if level is None else _on_level(level, request)
+    return request.percent, refiner.refine(request)
 
 
 def _refine_coarse(

@@ -2,21 +2,22 @@
 
 A click lies in the middle of an error. The larger its distance to the surface of the mask, the larger the error may be,
 and the farther off the view: at most `DEPTH_VOXELS` of its voxels lie between the click and that surface. So a large
-organ costs no more than a small lesion. Where there is no mask yet nothing says how large the object is: it is looked
-at from close by and from farther and farther off, and the view counts in which the mask may hope for the best Dice.
-A turn without a click, such as candidates or a command, looks at the whole mask.
+organ costs no more than a small lesion. Where there is no mask yet nothing says how large the object is, nor where a
+click lies so far from the mask that it may begin a part of its own: it is looked at from close by and from farther and
+farther off, and the view counts in which what is added may hope for the best Dice. A turn without a click, such as
+candidates or a command, looks at the whole mask.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from medseg_rl.hints.clicks import Click
+from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.interaction.region import GROWTH, grown, nearest_mm
 from medseg_rl.refiner import LOWEST, MASK_THRESHOLD, Percent
 from medseg_rl.volume import Box, Index, Spacing
@@ -29,6 +30,7 @@ COARSEST_MM = 6.0  # no object is looked at with larger voxels, unless a click l
 COARSEST_VOXELS = 2.25  # or those of the file are so large that this magnification exceeds it
 FAR = 1.5  # from this magnification on an object's first mask is looked at once more, at finer voxels
 CLOSER = 3  # so many times as many
+APART = 0.5  # so many radii of a ball as large as the mask away from it, an object click may begin another part
 AS_THEY_ARE = 1.05  # a view whose voxels are hardly larger than those of the file shows these
 
 
@@ -87,46 +89,77 @@ def mask_view(region: Box, side: int) -> View:
     return View(region, max(1.0, (region.voxels / (CLOSER * side**3)) ** (1 / 3)))
 
 
-def scouted_view(view: View, within: Box, shape: Index, spacing: Spacing, hoped: Callable[[View], float]) -> View:
-    """The best view of an object of which there is no mask: `view` or one from farther off.
-
-    `hoped`: the `hope` of the mask that a view gives. Too close, the mask ends in doubt on all sides; from too
-    far off what is small is lost.
+def may_be_apart(view: View, mask: Mask, within: Box, click: Click) -> bool:
+    """Whether nothing but its distance from `mask` (over `within`) says how much an object click has to add: `view`,
+    which goes by that distance, is then the farthest one that may be right.
     """
-    best, most, since = view, hoped(view), 0
-    largest = max(COARSEST_MM / math.prod(spacing) ** (1 / 3), COARSEST_VOXELS)
-    while since < PATIENCE:
-        farther = view.farther(within, shape)
-        if farther.box == view.box or farther.magnification > largest:
+    i, j, k = (n - start for n, start in zip(click.index, within.start, strict=True))
+    if click.label != ClickLabel.FOREGROUND or mask[i, j, k] or not view.is_far:
+        return False
+    radius = (3 * np.count_nonzero(mask) / (4 * math.pi)) ** (1 / 3)
+    return bool(view.magnification * DEPTH_VOXELS > APART * radius)
+
+
+def scouted_view(
+    view: View,
+    within: Box,
+    shape: Index,
+    spacing: Spacing,
+    hoped: Callable[[View], float],
+    farthest: View | None = None,
+) -> View:
+    """The best view of a part of which there is no mask: `view` or one from farther off, at most `farthest`.
+
+    `hoped`: the `hope` of what a view gives. Too close, it ends in doubt on all sides; from too far off what is small
+    is lost.
+    """
+    best, most, since, last = view, hoped(view), 0, view
+    for farther in _ever_farther(view, within, shape, spacing, farthest):
+        if since == PATIENCE:
             break
-        view, now = farther, hoped(farther)
-        best, most, since = (view, now, 0) if now > most else (best, most, since + (most > 0))
-    return best if most > 0 else view
+        last, now = farther, hoped(farther)
+        best, most, since = (last, now, 0) if now > most else (best, most, since + (most > 0))
+    return best if most > 0 else last
 
 
-def hope(percent: Percent, box: Box, shape: Index) -> float:
-    """What a mask promises that a state of `box` is: the Dice that it may expect if its probabilities hold,
-    2 E|A and B| / (|A| + E|B|), times the square of the mean probability in it: so sure is it of itself.
+def _ever_farther(view: View, within: Box, shape: Index, spacing: Spacing, farthest: View | None) -> Iterator[View]:
+    if farthest is None:
+        largest = max(COARSEST_MM / math.prod(spacing) ** (1 / 3), COARSEST_VOXELS)
+    else:
+        largest = farthest.magnification / math.sqrt(GROWTH)
+    farther = view.farther(within, shape)
+    while farther.box != view.box and farther.magnification <= largest:
+        yield farther
+        view, farther = farther, farther.farther(within, shape)
+    if farthest is not None:
+        yield farthest
+
+
+def hope(percent: Percent, before: Percent, box: Box, shape: Index) -> float:
+    """What a state of `box` promises that goes on from `before`: the Dice that the added mask may expect if its
+    probabilities hold, 2 E|A and B| / (|A| + E|B|), times the square of the mean probability in it: so sure is it of
+    itself. Any shape; both the same.
 
     Voxels of the lowest probability count as none: how many of them there are is the size of the view. Less by the
-    share of the sides of the view that the mask reaches: it goes on there.
+    share of the sides of the view that the added mask reaches: it goes on there.
     """
-    levels = np.arange(101)
-    counts = np.bincount(percent.ravel(), minlength=101)
+    levels, free = np.arange(101), before <= MASK_THRESHOLD
+    counts = np.bincount(percent[free], minlength=101)
     inside, expected = levels > MASK_THRESHOLD, counts * levels / 100 * (levels > LOWEST)
     size = counts[inside].sum()
     if not size:
         return 0.0
     hits = expected[inside].sum()
-    return float(2 * hits / (size + expected.sum()) * (hits / size) ** 2) * (1 - _cut(percent, box, shape))
+    surely = float(2 * hits / (size + expected.sum()) * (hits / size) ** 2)
+    return surely * (1 - _cut((percent > MASK_THRESHOLD) & free, box, shape))
 
 
-def _cut(percent: Percent, box: Box, shape: Index) -> float:
+def _cut(mask: Mask, box: Box, shape: Index) -> float:
     """Share of the sides of `box` that lie within the volume which the mask covers."""
     covered = reached = 0
     for axis, (start, stop, size) in enumerate(zip(box.start, box.stop, shape, strict=True)):
         for place in [0] * (start > 0) + [-1] * (stop < size):
-            side = percent.take(place, axis) > MASK_THRESHOLD
+            side = mask.take(place, axis)
             covered, reached = covered + side.size, reached + int(np.count_nonzero(side))
     return reached / covered if covered else 0.0
 

@@ -94,10 +94,10 @@ def test_millimetres_decide_how_deep_a_click_lies():
 
 
 def test_a_voxel_that_a_click_alone_holds_is_no_surface():
-    mask = ball(CENTRE, 10, SHAPE)
-    mask[60, 55, 80] = True
-    earlier = object_click((60, 55, 80))
-    with_it, _ = shown(mask, earlier, object_click((60, 55, 82)))
+    mask = ball(CENTRE, 28, SHAPE)
+    mask[60, 55, 88] = True
+    earlier = object_click((60, 55, 88))
+    with_it, _ = shown(mask, earlier, object_click((60, 55, 90)))
     assert math.prod(with_it[0].spacing) ** (1 / 3) > 4
 
 
@@ -160,21 +160,84 @@ def test_large_voxels_are_looked_at_from_one_step_farther_off_at_most():
 def test_a_mask_promises_its_expected_dice_as_far_as_it_is_sure_of_itself():
     whole, shape = Box.whole((10, 10, 10)), (10, 10, 10)
     percent = np.full(shape, LOWEST, np.uint8)
-    assert hope(percent, whole, shape) == 0
+    nothing = percent.copy()
+    assert hope(percent, nothing, whole, shape) == 0
     percent[4:6, 4:6, 4:6] = 80
-    assert hope(percent, whole, shape) == pytest.approx(0.8**2 * 2 * 8 * 0.8 / (8 + 8 * 0.8))
+    assert hope(percent, nothing, whole, shape) == pytest.approx(0.8**2 * 2 * 8 * 0.8 / (8 + 8 * 0.8))
     percent[2, 2, 2:8] = 50  # doubt that the mask leaves out
-    assert hope(percent, whole, shape) == pytest.approx(0.8**2 * 2 * 8 * 0.8 / (8 + 8 * 0.8 + 6 * 0.5))
+    assert hope(percent, nothing, whole, shape) == pytest.approx(0.8**2 * 2 * 8 * 0.8 / (8 + 8 * 0.8 + 6 * 0.5))
 
 
 def test_a_mask_that_fills_its_view_hopes_for_nothing_unless_the_volume_ends_there():
     shape, box = (30, 30, 30), Box((10, 10, 10), (20, 20, 20))
-    percent = np.full(box.shape, 90, np.uint8)
-    assert hope(percent, box, shape) == 0
-    assert hope(percent, box, (20, 20, 20)) == 0
-    assert hope(percent, Box.whole((10, 10, 10)), (10, 10, 10)) > 0.7
+    percent, nothing = np.full(box.shape, 90, np.uint8), np.full(box.shape, LOWEST, np.uint8)
+    assert hope(percent, nothing, box, shape) == 0
+    assert hope(percent, nothing, box, (20, 20, 20)) == 0
+    assert hope(percent, nothing, Box.whole((10, 10, 10)), (10, 10, 10)) > 0.7
     percent[:, :, 5:] = LOWEST
-    assert 0 < hope(percent, box, shape) < 0.5
+    assert 0 < hope(percent, nothing, box, shape) < 0.5
+
+
+def test_only_what_is_added_to_a_mask_counts_as_a_promise():
+    shape = (12, 12, 12)
+    before = np.full(shape, LOWEST, np.uint8)
+    before[:3] = 99
+    percent = before.copy()
+    assert hope(percent, before, Box.whole(shape), shape) == 0
+    percent[6:8, 6:8, 6:8] = 80
+    alone = np.where(before > 50, LOWEST, percent)
+    nothing = np.full(shape, LOWEST, np.uint8)
+    assert hope(percent, before, Box.whole(shape), shape) == hope(alone, nothing, Box.whole(shape), shape) > 0
+
+
+SMALL, FAR_AWAY = ball((20, 55, 50), 6, SHAPE), (95, 55, 50)
+
+
+def test_a_click_far_from_a_small_mask_is_looked_at_from_close_by_first():
+    requests, result = shown(SMALL, object_click(FAR_AWAY), radius=3.0)
+    glances = [request for request in requests if request.glance]
+    assert glances[0].spacing == (1.0, 1.0, 1.0)
+    assert [request.glance for request in requests].count(False) == 1
+    assert result.report.roi is not None
+    assert result.report.added_voxels <= ball(FAR_AWAY, 3.0 * 9, SHAPE).sum()
+
+
+def test_a_second_part_far_from_the_first_does_not_flood_what_lies_between():
+    class Finder(Onlooker):
+        """Sees a second ball of 5 mm, if its voxels are small enough; fills the view where they are not."""
+
+        def refine(self, request, *, cancel=lambda: False, preview=lambda percent: None):
+            self.radius = 5.0 / request.spacing[0] if request.spacing[0] < 3 else 99.0
+            return super().refine(request)
+
+    result = take_turn(turn(SMALL, object_click(FAR_AWAY)), Finder(0.0), FREE)
+    assert 300 < result.report.added_voxels < 1000
+
+
+def test_a_click_near_a_large_mask_inside_one_or_against_one_is_looked_at_once():
+    large = ball(CENTRE, 30, SHAPE)
+    for mask, click in (
+        (large, object_click((60, 55, 88))),
+        (large, object_click(CENTRE)),
+        (SMALL, Click(FAR_AWAY, ClickLabel.BACKGROUND)),
+    ):
+        requests, _ = shown(mask, click)
+        assert len(requests) == 1
+
+
+def test_views_of_a_part_end_at_the_farthest_that_may_be_right():
+    views: list[View] = []
+    close, farthest = View(Box((50, 45, 40), (71, 66, 61))), View(Box((20, 15, 10), (101, 96, 91)), 4.0)
+    scouted_view(
+        close,
+        Box.whole(SHAPE),
+        SHAPE,
+        (1.0, 1.0, 1.0),
+        lambda view: (views.append(view), float(len(views)))[1],
+        farthest,
+    )
+    assert [view.magnification for view in views] == [1.0, 1.5, 2.25, 4.0]
+    assert views[-1] == farthest
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
