@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,7 +193,44 @@ def _net(mask: npt.NDArray[np.bool_], affine: FloatArray) -> vtkPolyData:
     world = (points[:, ::-1] - 1.0) @ affine[:3, :3].T + affine[:3, 3]
     if np.linalg.det(affine[:3, :3]) > 0:  # the axes above are in reverse order, which is a reflection
         triangles = triangles[:, ::-1]
-    return _surface(world.astype(np.float32), triangles)
+    return _surface(world.astype(np.float32), _closed(triangles, len(points)))
+
+
+def _closed(triangles: npt.NDArray[Any], points: int) -> npt.NDArray[Any]:
+    """With the small holes filled that the net has where two sheets of it touch, as in a pit of one voxel."""
+    after: dict[int, list[int]] = {}
+    for tail, head in _open_edges(triangles, points).tolist():
+        after.setdefault(head, []).append(tail)  # the other way round: what fills the hole lies on the other side
+    fans = []
+    while after:
+        start = next(iter(after))
+        ring = [start]
+        while after.get(ring[-1]):
+            there = after[ring[-1]].pop()
+            if not after[ring[-1]]:
+                del after[ring[-1]]
+            if there == start:
+                fans += [(start, one, other) for one, other in pairwise(ring[1:])]
+                break
+            ring.append(there)
+        else:
+            after.pop(ring[-1], None)
+    return np.concatenate([triangles, np.array(fans, triangles.dtype).reshape(-1, 3)]) if fans else triangles
+
+
+def _open_edges(triangles: npt.NDArray[Any], points: int) -> npt.NDArray[np.int64]:
+    """The directed edges (n, 2) whose opposite no triangle has; none in a closed surface.
+
+    At a vertex where every edge has its opposite the numbers drawn for those it leads to and comes from sum alike.
+    """
+    tail, head = triangles.ravel().astype(np.int64), np.roll(triangles, -1, axis=1).ravel().astype(np.int64)
+    drawn = np.random.default_rng(0).integers(2**32, size=points).astype(np.float64)  # sums of them are exact
+    out, back = (np.bincount(one, drawn[other], points) for one, other in ((tail, head), (head, tail)))
+    rim = (out != back)[tail]
+    rim &= (out != back)[head]
+    tail, head = tail[rim], head[rim]
+    alone = ~np.isin(tail * points + head, head * points + tail)
+    return np.column_stack([tail[alone], head[alone]])
 
 
 def _thinned(surface: vtkPolyData, most: int) -> vtkPolyData:

@@ -192,6 +192,19 @@ def test_a_mask_at_the_edge_of_the_volume_is_closed() -> None:
     assert Surface(mesh.vertices.astype(np.float64), mesh.triangles.astype(np.int32)).is_closed
 
 
+def test_a_mask_with_pits_and_sheets_that_touch_is_closed_and_keeps_its_outside_outside() -> None:
+    pytest.importorskip("vtkmodules")
+    from medseg_rl_gui.surface_meshes import mesh_of
+
+    rng = np.random.default_rng(0)
+    for density in (0.2, 0.5, 0.9):
+        mask = rng.random((9, 10, 11)) < density
+        mesh = mesh_of(mask, np.diag([1.0, 1.2, 2.0, 1.0]))
+        edges = np.concatenate([mesh.triangles[:, [n, (n + 1) % 3]] for n in range(3)])
+        there = {(int(a), int(b)) for a, b in edges}
+        assert all((b, a) in there for a, b in there)
+
+
 # --- where it cannot draw ---------------------------------------------------------------------------------------------
 
 
