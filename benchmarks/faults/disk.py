@@ -167,6 +167,7 @@ def _fill_and_empty(root: Path, rng: random.Random) -> str:
     session.observers.append(lambda _: states.update({keeping.sequence: digest(session)}))
     for _ in range(rng.randrange(2, 6)):
         act(session, rng)
+    keeping.settle()  # what is on its way to the disk is called safe by nobody
     safe = keeping.sequence
     biggest = max(path.stat().st_size for path in (keeping.case.lines, keeping.case.deltas))
     resource.setrlimit(resource.RLIMIT_FSIZE, (max(0, biggest + rng.randrange(-200, 800)), UNLIMITED))
