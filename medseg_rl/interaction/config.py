@@ -85,9 +85,9 @@ class Timings:
 class TurnReport:
     """What one user turn did. Boxes and counts are of the mask, not of the probabilities.
 
-    `message` says in one line why nothing was done, or is empty. `respected_raw`, `respected`: one truth value for each
-    new click, before and after enforcement. `levels`: 1, or 2 with a coarse pass. `changed_box`: None if no voxel
-    of the mask changed.
+    `message` says in one line why nothing was done but to keep the clicks, or is empty. `respected_raw`, `respected`:
+    one truth value for each new click, before and after enforcement. `levels`: 1, or 2 with a coarse pass.
+    `changed_box`: None if no voxel of the mask changed.
     """
 
     message: str = ""

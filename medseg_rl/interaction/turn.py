@@ -40,6 +40,7 @@ UNTOUCHED = 0  # no percent has this value: it stands for the background of the 
 SMALL_REGION_VOXELS = 64**3  # a region up to this size is refined as a whole: what lies beyond the reach is context
 
 NO_NEW_CLICK = "no new click: nothing changed"
+AGREED = "the mask agrees with this click already: it is kept, and nothing else changed"
 NOTHING_THERE = "there is no mask and no object click yet: nothing changed; click inside the object first"
 
 
@@ -140,7 +141,11 @@ def take_turn(
             work = _around(work, strokes.taken)
         clock.lap("region")
         request = _request(turn, work, config)
-        wanted, levels = _refine(request, work, refiner, config, cancel, progress, strokes, view)
+        agreed = view is not None and view.magnification > 1 and _agreed(work)
+        if agreed:
+            wanted, levels = work.percent, 1
+        else:
+            wanted, levels = _refine(request, work, refiner, config, cancel, progress, strokes, view)
         closer = view is not None and view.is_far and turn.mask_box is None
         if view is not None and closer:
             wanted = _closer(request, wanted, view, refiner, config, cancel)
@@ -163,6 +168,7 @@ def take_turn(
     changed_box = Box.around_mask(changed)
     entered = int(np.count_nonzero(changed & (after > MASK_THRESHOLD)))
     report = TurnReport(
+        message=AGREED if agreed else "",
         roi=box,
         levels=levels,
         growths=growths,
@@ -176,6 +182,11 @@ def take_turn(
     if strokes is None:
         return TurnResult(delta, report)
     return TurnResult(delta, report, strokes=tuple(strokes.taken), interventions=tuple(strokes.met))
+
+
+def _agreed(work: RegionState) -> bool:
+    """Whether all new clicks say what the mask says. Deep in it, or far from it, they have nothing to correct."""
+    return bool(work.new_clicks) and all(respected(work.before, work.new_clicks))
 
 
 def _painted(work: RegionState, strokes: Strokes | None) -> RegionState:

@@ -214,15 +214,34 @@ def test_a_second_part_far_from_the_first_does_not_flood_what_lies_between():
     assert 300 < result.report.added_voxels < 1000
 
 
-def test_a_click_near_a_large_mask_inside_one_or_against_one_is_looked_at_once():
+def test_a_click_near_a_large_mask_or_against_one_is_looked_at_once():
     large = ball(CENTRE, 30, SHAPE)
-    for mask, click in (
-        (large, object_click((60, 55, 88))),
-        (large, object_click(CENTRE)),
-        (SMALL, Click(FAR_AWAY, ClickLabel.BACKGROUND)),
-    ):
-        requests, _ = shown(mask, click)
+    for click in (object_click((60, 55, 88)), Click(CENTRE, ClickLabel.BACKGROUND)):
+        requests, _ = shown(large, click)
         assert len(requests) == 1
+
+
+@pytest.mark.parametrize("click", [object_click(CENTRE), Click((60, 55, 95), ClickLabel.BACKGROUND)])
+def test_a_click_that_the_mask_agrees_with_far_from_its_surface_is_kept_and_changes_nothing_else(click):
+    mask = ball(CENTRE, 30, SHAPE)
+    requests, result = shown(mask, click)
+    assert not requests
+    assert result.stored
+    assert result.report.respected == (True,)
+    assert result.report.changed_box is None
+    assert "agrees" in result.report.message
+    state = np.where(mask, 90, 0).astype(np.uint8)
+    if click.label == ClickLabel.FOREGROUND:
+        result.delta.apply(state, (0, 0, 0))
+        assert state[click.index] == 99
+        state[click.index] = 90
+    assert np.array_equal(state, np.where(mask, 90, 0))
+
+
+def test_a_click_that_the_mask_agrees_with_near_its_surface_may_move_it():
+    requests, result = shown(ball(CENTRE, 30, SHAPE), object_click((60, 55, 79)))
+    assert len(requests) == 1
+    assert not result.report.message
 
 
 def test_views_of_a_part_end_at_the_farthest_that_may_be_right():
