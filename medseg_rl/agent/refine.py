@@ -102,7 +102,8 @@ class VoxelAgentRefiner:
             self._glances.append((request, heads_of))
             return self._believed(request, part, heads_of)
         heads_of = self._glanced(request) or self._reader(request, part)
-        self._glances.clear()
+        again = self.view_voxels and not request.n_new_clicks  # as candidates ask for the same several times
+        self._glances = [(request, heads_of)] if again else []
         decided, clicked = request.percent, newest_per_voxel(request.clicks)
         draw = None
         if request.seed is not None:

@@ -97,6 +97,20 @@ def test_steps_after_a_glance_at_the_same_read_no_image_again_and_give_the_same(
     assert len(read) == 3
 
 
+def test_several_refinements_of_one_state_read_the_image_once_and_differ_by_their_draws():
+    agent = believer()
+    agent.view_voxels = 10
+    read = []
+    agent.network.trunk.register_forward_hook(lambda *_: read.append(1))
+    for seed in (None, 3, 4, None):
+        asked, alone = request(n_new_clicks=0, seed=seed), believer()
+        alone.view_voxels = 10
+        assert np.array_equal(agent.refine(asked), alone.refine(asked))
+    assert len(read) == 1
+    agent.refine(request(n_new_clicks=0, percent=np.full(SHAPE, 40, np.uint8)))
+    assert len(read) == 2
+
+
 def test_held_voxels_come_back_as_they_went():
     held = np.random.default_rng(1).random(SHAPE) < 0.5
     held[5, 5, 5] = held[1, 1, 1] = False
