@@ -26,7 +26,7 @@ from medseg_rl.interaction.region import (
 from medseg_rl.interaction.rules import RegionState, respected, with_rules
 from medseg_rl.interaction.steps import StepRunner
 from medseg_rl.interaction.strokes import Stroke, Strokes
-from medseg_rl.interaction.view import Promise, View, click_view, mask_view, may_be_apart, promise, scouted_view
+from medseg_rl.interaction.view import View, click_view, hope, mask_view, may_be_apart, scouted_view
 from medseg_rl.refiner import MASK_THRESHOLD, Percent, RefinementRequest, Refiner, never_cancelled, reach_of, view_side
 from medseg_rl.volume import Box, Index, Spacing
 
@@ -279,17 +279,17 @@ def _view(
         if turn.n_new > 1 or not may_be_apart(farthest, mask, within, turn.clicks[-1]):
             return farthest
 
-    def promised(view: View) -> Promise:
+    def hoped(view: View) -> float:
         if cancel():
             raise Cancelled("stopped while looking for the size of the object; the mask is as before")
         work = _read(turn, view.box, None)
         before, seen = glance_at_view(refiner, _request(turn, work, config), view.voxels)
         if progress is not None and seen.shape == work.percent.shape:
             progress(Preview(view.box, with_rules(work, seen, config, turn.spacing)))
-        return promise(seen, before, view.box, turn.shape)
+        return hope(seen, before, view.box, turn.shape)
 
     close = click_view(None, within, turn.clicks, turn.n_new or len(turn.clicks), turn.spacing, side)
-    return scouted_view(close, within, turn.shape, turn.spacing, promised, farthest)
+    return scouted_view(close, within, turn.shape, turn.spacing, hoped, farthest)
 
 
 def _refine(

@@ -26,7 +26,6 @@ Mask = npt.NDArray[np.bool_]
 
 DEPTH_VOXELS = 2.5
 PATIENCE = 3  # views without a better hope, before the search ends, once there is any hope
-SMALL = 0.03  # share of a view: of a mask that is smaller and ends inside it there is less to see from farther off
 COARSEST_MM = 6.0  # no object is looked at with larger voxels, unless a click lies that deep
 COARSEST_VOXELS = 2.25  # or those of the file are so large that this magnification exceeds it
 FAR = 1.5  # from this magnification on an object's first mask is looked at once more, at finer voxels
@@ -64,19 +63,6 @@ class View:
     def farther(self, within: Box, shape: Index) -> View:
         """From 1.5 times as far off, as far as `within` allows."""
         return View(grown(self.box, shape).intersection(within), self.magnification * GROWTH)
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What a view lets hope for. `hope`: see `promise`. `is_small`: the mask ends inside the view and is `SMALL`."""
-
-    hope: float
-    is_small: bool = False
-
-    @property
-    def patience(self) -> int:
-        """How many farther views without a better hope end the search."""
-        return 1 if self.is_small else PATIENCE
 
 
 def click_view(
@@ -119,21 +105,21 @@ def scouted_view(
     within: Box,
     shape: Index,
     spacing: Spacing,
-    promised: Callable[[View], Promise],
+    hoped: Callable[[View], float],
     farthest: View | None = None,
 ) -> View:
     """The best view of a part of which there is no mask: `view` or one from farther off, at most `farthest`.
 
-    `promised`: what a view promises. Too close, a mask ends in doubt on all sides; from too far off what is small is
-    lost.
+    `hoped`: the `hope` of what a view gives. Too close, it ends in doubt on all sides; from too far off what is small
+    is lost.
     """
-    best, most, since, last = view, promised(view), 0, view
+    best, most, since, last = view, hoped(view), 0, view
     for farther in _ever_farther(view, within, shape, spacing, farthest):
-        if since == most.patience:
+        if since == PATIENCE:
             break
-        last, now = farther, promised(farther)
-        best, most, since = (last, now, 0) if now.hope > most.hope else (best, most, since + (most.hope > 0))
-    return best if most.hope > 0 else last
+        last, now = farther, hoped(farther)
+        best, most, since = (last, now, 0) if now > most else (best, most, since + (most > 0))
+    return best if most > 0 else last
 
 
 def _ever_farther(view: View, within: Box, shape: Index, spacing: Spacing, farthest: View | None) -> Iterator[View]:
@@ -149,24 +135,23 @@ def _ever_farther(view: View, within: Box, shape: Index, spacing: Spacing, farth
         yield farthest
 
 
-def promise(percent: Percent, before: Percent, box: Box, shape: Index) -> Promise:
-    """What a state of `box` promises that goes on from `before`, both of any one shape.
+def hope(percent: Percent, before: Percent, box: Box, shape: Index) -> float:
+    """What a state of `box` promises that goes on from `before`: the Dice that the added mask may expect if its
+    probabilities hold, 2 E|A and B| / (|A| + E|B|), times the square of the mean probability in it: so sure is it of
+    itself. Any shape; both the same.
 
-    Its hope is the Dice that the added mask may expect if its probabilities hold, 2 E|A and B| / (|A| + E|B|), times
-    the square of the mean probability in it: so sure is it of itself. Voxels of the lowest probability count as none:
-    how many of them there are is the size of the view. Less by the share of the sides of the view that the added mask
-    reaches: it goes on there.
+    Voxels of the lowest probability count as none: how many of them there are is the size of the view. Less by the
+    share of the sides of the view that the added mask reaches: it goes on there.
     """
     levels, free = np.arange(101), before <= MASK_THRESHOLD
     counts = np.bincount(percent[free], minlength=101)
     inside, expected = levels > MASK_THRESHOLD, counts * levels / 100 * (levels > LOWEST)
     size = counts[inside].sum()
     if not size:
-        return Promise(0.0)
+        return 0.0
     hits = expected[inside].sum()
     surely = float(2 * hits / (size + expected.sum()) * (hits / size) ** 2)
-    cut = _cut((percent > MASK_THRESHOLD) & free, box, shape)
-    return Promise(surely * (1 - cut), not cut and bool(size < SMALL * percent.size))
+    return surely * (1 - _cut((percent > MASK_THRESHOLD) & free, box, shape))
 
 
 def _cut(mask: Mask, box: Box, shape: Index) -> float:
