@@ -21,6 +21,7 @@ from PySide6.QtGui import (
     QDropEvent,
     QGuiApplication,
     QKeyEvent,
+    QShowEvent,
 )
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
@@ -31,7 +32,7 @@ from medseg_rl_gui.case_panel import CasePanel
 from medseg_rl_gui.dialogs import Dialogs
 from medseg_rl_gui.four_up import Arrangement, FourUp
 from medseg_rl_gui.i18n import tr
-from medseg_rl_gui.icons import APPLICATION, icon
+from medseg_rl_gui.icons import APPLICATION, fit_letters, icon
 from medseg_rl_gui.key_rules import belongs_to_focus, takes_text
 from medseg_rl_gui.menus import Menus, ToolBar, context_menu, fill_recent
 from medseg_rl_gui.preferences import Preferences, PreferenceStore
@@ -250,6 +251,10 @@ class MainWindow(QMainWindow):
         if not (left.geometry and self.restoreGeometry(QByteArray.fromBase64(left.geometry.encode()))):
             self.resize(1440, 900)
         self.views.arrange(Arrangement(self.store.current.view.layout))
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        super().showEvent(event)
+        fit_letters(self)
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
         if self.controller is not None and not self.controller.may_close():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QDockWidget, QFrame, QLabel, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from medseg_rl_gui.i18n import tr
@@ -10,6 +11,7 @@ from medseg_rl_gui.letters import FONTS, fit_letters
 
 NARROWEST = 330  # of the right side
 WIDEST = 390  # that the right side may ask for: the views come first
+REST = 1400  # pixels of a wide window that the others keep; what is left over it may ask for too
 
 
 class SideDock(QDockWidget):
@@ -77,6 +79,13 @@ class Page(QScrollArea):
     def sizeHint(self) -> QSize:  # noqa: N802
         return QSize(NARROWEST, super().sizeHint().height())
 
+    @property
+    def needed_width(self) -> int:
+        """With which nothing of it is cut."""
+        panel = self.widget()
+        needed = 0 if panel is None else panel.minimumSizeHint().width()
+        return needed + self.verticalScrollBar().sizeHint().width()
+
 
 class RightSide(SideDock):
     """Tabs, each of which scrolls where it does not fit: Refine, Edit, Learn, Quantities, History."""
@@ -109,7 +118,14 @@ class RightSide(SideDock):
         bar = self.tabs.tabBar()
         fit_letters(self.font(), [bar], lambda: bar.sizeHint().width() + 2 <= WIDEST)
         titles = bar.sizeHint().width() + 2 if self.tabs.count() else 0
-        self.setMinimumWidth(min(max(NARROWEST, titles), WIDEST))
+        pages = [self.tabs.widget(number) for number in range(self.tabs.count())]
+        widest = max((page.needed_width for page in pages if isinstance(page, Page)), default=0)
+        room = max(WIDEST, self.window().width() - REST)
+        self.setMinimumWidth(min(max(NARROWEST, titles, widest), room))
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        super().showEvent(event)
+        self._fit_titles()
 
     def open(self, name: str) -> None:
         """Brings a tab to the front."""

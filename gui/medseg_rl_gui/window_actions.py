@@ -12,7 +12,7 @@ from medseg_rl_gui.action_set import Handler
 from medseg_rl_gui.actions import PRESETS, Preset
 from medseg_rl_gui.bindings import Bindings
 from medseg_rl_gui.i18n import tr
-from medseg_rl_gui.icons import redress
+from medseg_rl_gui.icons import fit_letters, redress
 from medseg_rl_gui.preferences import Preferences
 from medseg_rl_gui.preferences_dialog import PreferencesDialog
 from medseg_rl_gui.shortcuts import ShortcutEditor, ShortcutSheet
@@ -92,6 +92,7 @@ class WindowActions:
         apply_theme(application, view.theme, view.font_points)
         window.acts.bind(window.acts.bindings)
         redress(window)
+        fit_letters(window)
         window.banners.dress()
         window.case_panel.dress()
 

@@ -49,3 +49,33 @@ def test_everything_can_be_reached_by_tab_and_has_a_name(sides):
             if own and isinstance(made, QAbstractButton | QComboBox | QAbstractSpinBox):
                 assert made.accessibleName(), made
                 assert made.focusPolicy().value & 1, made.accessibleName()
+
+
+def test_in_the_largest_letters_a_wide_window_shows_the_tabs_whole_and_icons_as_large(
+    qapp, tmp_path, dialogs, show, wait_until
+):
+    apply_theme(qapp, "dark", 24)
+    try:
+        with opened(tmp_path, dialogs, show, labels=boxes((4, 4, 4), (14, 4, 4), size=6)) as made:
+            made.window.resize(1920, 1160)
+            made.window.right._fit_titles()
+            wait_until(lambda: made.window.width() == 1920, what="the window to be wide")
+            for name in ("refine", "edit"):
+                check(made, name)
+            icons = [b for b in made.window.findChildren(QAbstractButton) if b.isVisible() and not b.icon().isNull()]
+            assert icons
+            for button in icons:
+                assert button.iconSize().height() >= 0.7 * button.fontMetrics().height(), button.accessibleName()
+    finally:
+        apply_theme(qapp, "dark")
+
+
+def test_what_the_bar_cannot_hold_in_two_lines_ends_in_dots(sides):
+    said = sides.bar.said
+    words = "a word and another " * 40
+    said.say(words)
+    assert said.text().endswith("…")
+    assert said._lines(said.text()) <= 2
+    assert said.toolTip() == words
+    said.say("few words")
+    assert said.text() == "few words"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-from PySide6.QtCore import QByteArray, QRectF, Qt
+from PySide6.QtCore import QByteArray, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtSvg import QSvgRenderer
-from PySide6.QtWidgets import QAbstractButton, QWidget
+from PySide6.QtWidgets import QAbstractButton, QToolBar, QWidget
 
 APPLICATION = "medseg-rl"
-_NAME = "medseg_icon"
+TO_LETTERS = 0.8  # of the height of a line
+_NAME, _USUAL = "medseg_icon", "medseg_icon_size"
 _SIZES = (16, 20, 24, 32, 48, 64)
 
 
@@ -43,6 +44,22 @@ def redress(root: QWidget) -> None:
         name = button.property(_NAME)
         if name:
             button.setIcon(icon(name))
+
+
+def fit_letters(root: QWidget) -> None:
+    """Makes icons below a widget as large as large letters are; never smaller than where those are usual."""
+    for bar in root.findChildren(QToolBar):
+        bar.setIconSize(_beside_letters(bar))
+    for button in root.findChildren(QAbstractButton):
+        if not button.icon().isNull() and not isinstance(button.parentWidget(), QToolBar):
+            button.setIconSize(_beside_letters(button))
+
+
+def _beside_letters(widget: QToolBar | QAbstractButton) -> QSize:
+    usual = widget.property(_USUAL) or widget.iconSize().height()
+    widget.setProperty(_USUAL, usual)
+    side = max(int(usual), round(TO_LETTERS * widget.fontMetrics().height()))
+    return QSize(side, side)
 
 
 @cache

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QSize
+from PySide6.QtCore import QEvent, QRect, QSize, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QPalette, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QLabel, QSizePolicy
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medseg_rl_gui.controller import Controller
 
 WORDS = 48  # letters in a line of the bar, at least
+LINES = 2
 
 
 class Said(QLabel):
@@ -30,17 +31,36 @@ class Said(QLabel):
         super().__init__()
         self.setWordWrap(True)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self._whole = ""
 
     def say(self, text: str) -> None:
         """Other words."""
-        self.setText(text)
+        self._whole = text
         self.setToolTip(text)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        """All of it where two lines hold it, else what they hold and dots."""
+        text = self._whole
+        while text and self._lines(text) > LINES:
+            text = text.rstrip("…").rpartition(" ")[0] + "…"
+        if text != self.text():
+            self.setText(text)
+
+    def _lines(self, text: str) -> int:
+        wrapped = self.fontMetrics().boundingRect(QRect(0, 0, self.width(), 0), Qt.TextFlag.TextWordWrap, text)
+        return round(wrapped.height() / self.fontMetrics().lineSpacing())
 
     def heightForWidth(self, width: int) -> int:  # noqa: N802
         return self.sizeHint().height()  # always two lines, so that the views above keep their height
 
     def sizeHint(self) -> QSize:  # noqa: N802
-        return QSize(200, 2 * self.fontMetrics().lineSpacing())
+        return QSize(200, LINES * self.fontMetrics().lineSpacing())
 
 
 class ProposalBar(QFrame):
