@@ -24,6 +24,7 @@ from medseg_rl.rlhf.file_lock import tried
 # Name on the command line -> module with `run(work)` and `SUMMARY`. Imported when asked for: each needs its extra.
 RECIPES: dict[str, str] = {
     "command_rts": "medseg_rl.recipes.command_rts.recipe",
+    "commands": "medseg_rl.recipes.refinement.commands",
     "flywheel": "medseg_rl.recipes.refinement.flywheel",
     "instructgpt": "medseg_rl.recipes.refinement.preferred",
     "lane_keeping": "medseg_rl.recipes.lane_keeping.recipe",

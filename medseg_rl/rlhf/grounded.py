@@ -104,20 +104,29 @@ def mixed(data: Examples, wins: WinQueue, *, count: int, bc_ratio: float, genera
     )
 
 
-class CloningTrainer:
-    """Behaviour cloning with an optimiser of its own."""
+Beside = Callable[[Examples], Tensor]  # a supervised loss that is added to the likelihood's
 
-    def __init__(self, policy: Policy, *, learning_rate: float = 3e-4, weight_decay: float = 0.0) -> None:
-        self.policy = policy
+
+class CloningTrainer:
+    """Behaviour cloning with an optimiser of its own. `beside`: another loss of the same examples, added to it."""
+
+    def __init__(
+        self, policy: Policy, *, learning_rate: float = 3e-4, weight_decay: float = 0.0, beside: Beside | None = None
+    ) -> None:
+        self.policy, self.beside = policy, beside
         self.optimiser = torch.optim.Adam(policy.parameters(), lr=learning_rate, eps=1e-5, weight_decay=weight_decay)
 
     def step(self, examples: Examples) -> float:
         """One update; the loss before it."""
         loss = negative_log_likelihood(self.policy, examples)
+        self.descend(loss if self.beside is None else loss + self.beside(examples))
+        return float(loss.detach())
+
+    def descend(self, loss: Tensor) -> None:
+        """One update by any loss of the policy."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
-        return float(loss.detach())
 
 
 class GroundedTrainer:
@@ -137,11 +146,12 @@ class GroundedTrainer:
         batch: int = 32,
         learning_rate: float = 3e-4,
         seed: int = 0,
+        beside: Beside | None = None,
     ) -> None:
         self.ppo, self.config, self.batch = ppo, config, batch
         self.data = commanded(data, na_command=config.na_command)
         self.validation = commanded(validation, na_command=config.na_command)
-        self.cloning = CloningTrainer(ppo.policy, learning_rate=learning_rate)
+        self.cloning = CloningTrainer(ppo.policy, learning_rate=learning_rate, beside=beside)
         self.wins = WinQueue(config.win_queue_size)
         self.generator = torch.Generator().manual_seed(seed)
         self.bound = (1 + config.nll_tolerance) * self.validation_nll()
@@ -202,7 +212,9 @@ class GroundedTrainer:
 
     def _pretraining(self, count: int) -> Sequence[tuple[Tensor, float]]:
         index = torch.randint(self.data.episodes, (count,), generator=self.generator)
-        return [(negative_log_likelihood(self.ppo.policy, self.data.rows(index)), 1.0)]
+        examples, beside = self.data.rows(index), self.cloning.beside
+        loss = negative_log_likelihood(self.ppo.policy, examples)
+        return [(loss if beside is None else loss + beside(examples), 1.0)]
 
     def _check_na(self, rollout: Rollout) -> None:
         if bool((rollout.inputs[COMMAND] != self.config.na_command).any()):

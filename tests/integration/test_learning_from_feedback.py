@@ -14,7 +14,7 @@ from medseg_rl.bundle import bundle_names, load_bundle
 from medseg_rl.cli import app
 from medseg_rl.errors import Cancelled, InputFileError
 from medseg_rl.recipes.recipe import Work
-from medseg_rl.recipes.refinement import flywheel, preferred, task_rewards
+from medseg_rl.recipes.refinement import commands, flywheel, preferred, task_rewards
 from medseg_rl.recipes.refinement.clinician import corrects
 from medseg_rl.recipes.refinement.labelled import phantom_cases
 from medseg_rl.recipes.refinement.learning import LearnConfig, learn
@@ -130,5 +130,26 @@ def test_task_rewards_write_all_arms_and_go_on_after_a_stop_as_if_there_had_been
     whole = task_rewards.run(Work(tmp_path / "whole", smoke=True))
     assert stopped.table == whole.table
     assert [row["arm"] for row in whole.table] == ["before", *(arm.label for arm in task_rewards.ARMS)]
+    write_report(tmp_path / "whole", whole)
+    assert "claims nothing" in (tmp_path / "whole" / "card.md").read_text(encoding="utf-8")
+
+
+def test_commands_write_the_tables_of_obedience_and_go_on_after_a_stop_as_if_there_had_been_none(
+    tmp_path: Path,
+) -> None:
+    asked = [0]
+
+    def stop() -> bool:
+        asked[0] += 1
+        return asked[0] == 8
+
+    with pytest.raises(Cancelled):
+        commands.run(Work(tmp_path / "stopped", smoke=True, cancel=stop))
+    stopped = commands.run(Work(tmp_path / "stopped", smoke=True))
+    whole = commands.run(Work(tmp_path / "whole", smoke=True))
+    assert stopped.extra_tables["every_run"] == whole.extra_tables["every_run"]
+    assert [row["arm"] for row in whole.table] == ["shipped", *commands.ARMS]
+    shipped = whole.table[0]
+    assert shipped["Dice gain, Oracle"] == shipped["Dice gain, Adversarial"]  # it hears no command yet
     write_report(tmp_path / "whole", whole)
     assert "claims nothing" in (tmp_path / "whole" / "card.md").read_text(encoding="utf-8")

@@ -59,7 +59,7 @@ def test_the_supervised_loss_is_minus_the_log_of_the_nearest_action() -> None:
     one[0, 0, 6, 6, 6] = 1.0
     with torch.no_grad():
         found = float(policy.consistent({**rollout.inputs, "mask": one}, label))
-        _, logs = policy.heads(rollout.inputs["observations"], rollout.inputs["percent"])[0]
+        _, logs = policy.heads(rollout.inputs)[0]
     best = gain_of_every_action(rollout.inputs["percent"][:, 0], label, FINE_ADJUSTMENTS).argmax(1)[0, 6, 6, 6]
     assert found == pytest.approx(-float(logs[0, best, 6, 6, 6]), abs=1e-5)
     assert math.isfinite(found)

@@ -9,9 +9,11 @@ from functools import partial
 import numpy as np
 
 from medseg_rl.dataset import Case
+from medseg_rl.preprocessing import normalise_intensity
 from medseg_rl.recipes.refinement.clinician import Mask
 from medseg_rl.synthetic.phantoms import phantom
-from medseg_rl.volume import Volume
+from medseg_rl.training_scenes import TrainingCase
+from medseg_rl.volume import AxisOrder, Volume
 
 PHANTOM_SHAPE = (24, 24, 24)
 
@@ -35,6 +37,16 @@ def few_seeds(seeds: int) -> tuple[str, ...]:
 def labelled_cases(cases: Sequence[Case]) -> list[Labelled]:
     """Cases of a data set."""
     return [Labelled(case.id, case.group, case.load) for case in cases]
+
+
+def normalised(case: Labelled) -> TrainingCase:
+    """What the agents are shown of it: normalised, its axes along those of the world, without a start."""
+    image, reference = case.load()
+    order = AxisOrder.of(image.affine)
+    shown = np.ascontiguousarray(order.apply(normalise_intensity(image.array, image.modality)))
+    return TrainingCase(
+        case.id, shown, np.ascontiguousarray(order.apply(reference)), None, order.apply_spacing(image.spacing)
+    )
 
 
 def phantom_cases(count: int, seed: int) -> list[Labelled]:

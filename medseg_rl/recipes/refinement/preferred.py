@@ -29,9 +29,8 @@ from medseg_rl.dataset import DATA_VARIABLE, find_dataset, load_dataset
 from medseg_rl.environment.episode import Episode
 from medseg_rl.errors import InputFileError
 from medseg_rl.hints.maps import HintConfig
-from medseg_rl.preprocessing import normalise_intensity
 from medseg_rl.recipes.recipe import Result, Work, seed_of
-from medseg_rl.recipes.refinement.labelled import Labelled, few_seeds, labelled_cases, phantom_cases
+from medseg_rl.recipes.refinement.labelled import Labelled, few_seeds, labelled_cases, normalised, phantom_cases
 from medseg_rl.recipes.refinement.playing import with_start_of
 from medseg_rl.recipes.refinement.voxel_policy import VoxelPolicy, masks_of, prompts_of, rolled_out
 from medseg_rl.recipes.report import Cell, Curve, Report
@@ -43,8 +42,6 @@ from medseg_rl.rlhf.preferences import simulated_ranks
 from medseg_rl.rlhf.reward_model import RankedPrompt, RewardModelTrainer, telescoped
 from medseg_rl.rlhf.rollout import Rollout, Term
 from medseg_rl.synthetic import corrupt_mask
-from medseg_rl.training_scenes import TrainingCase
-from medseg_rl.volume import AxisOrder
 
 SUMMARY = "InstructGPT's three steps on the product: rankings, reward model, PPO and PPO-ptx of the voxel agents"
 DRAW = 0.005  # of utility: less is no preference
@@ -163,22 +160,13 @@ def _bench(settings: Settings, work: Work) -> Bench:
     hints: HintConfig = bundle.agent_settings.hints
 
     def prompts(cases: Sequence[Labelled]) -> list[Episode]:
-        return prompts_of([with_start_of(_normalised(case), automatic) for case in cases], crop, hints)
+        return prompts_of([with_start_of(normalised(case), automatic) for case in cases], crop, hints)
 
     last = settings.ranked + settings.practised
     return Bench(
         work, settings, VoxelPolicy(network.requires_grad_(False), policy), prompts(train[: settings.ranked]),
         prompts(train[settings.ranked : last]), prompts(new), source,
     )  # fmt: skip
-
-
-def _normalised(case: Labelled) -> TrainingCase:
-    image, reference = case.load()
-    order = AxisOrder.of(image.affine)
-    normal = np.ascontiguousarray(order.apply(normalise_intensity(image.array, image.modality)))
-    return TrainingCase(
-        case.id, normal, np.ascontiguousarray(order.apply(reference)), None, order.apply_spacing(image.spacing)
-    )
 
 
 # --- step 2: the reward model ---------------------------------------------------------------------------------------

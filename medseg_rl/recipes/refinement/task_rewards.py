@@ -30,9 +30,8 @@ from medseg_rl.dataset import DATA_VARIABLE, find_dataset, load_dataset
 from medseg_rl.environment.episode import Episode
 from medseg_rl.errors import InputFileError
 from medseg_rl.evaluation.statistics import bootstrap_interval
-from medseg_rl.preprocessing import normalise_intensity
 from medseg_rl.recipes.recipe import Result, Work, seed_of
-from medseg_rl.recipes.refinement.labelled import Labelled, few_seeds, labelled_cases, phantom_cases
+from medseg_rl.recipes.refinement.labelled import Labelled, few_seeds, labelled_cases, normalised, phantom_cases
 from medseg_rl.recipes.refinement.last_step import Before, LastStep, before_last
 from medseg_rl.recipes.refinement.playing import with_start_of
 from medseg_rl.recipes.refinement.voxel_policy import VoxelPolicy, acted, prompts_of
@@ -40,8 +39,6 @@ from medseg_rl.recipes.report import Cell, Curve, Report
 from medseg_rl.rlhf.config import REINFORCEConfig
 from medseg_rl.rlhf.marginal_credit import flip_credit
 from medseg_rl.rlhf.task_reward import TaskRewardTrainer, counterfactual_dice
-from medseg_rl.training_scenes import TrainingCase
-from medseg_rl.volume import AxisOrder
 
 SUMMARY = "Task rewards on the product: likelihood, then REINFORCE on Dice, NSD, HD95 or islands of the mask"
 FARTHEST_MM = 20.0  # a worse HD95 is no worse reward, an empty mask counts as this
@@ -215,7 +212,7 @@ def _bench(settings: Settings, work: Work) -> Bench:
     automatic, crop = bundle.automatic(), (settings.width, settings.height, settings.depth)
 
     def prompts(cases: Sequence[Labelled]) -> list[Episode]:
-        return prompts_of([with_start_of(_normalised(case), automatic) for case in cases], crop, agent.hints)
+        return prompts_of([with_start_of(normalised(case), automatic) for case in cases], crop, agent.hints)
 
     def fresh(seed: int) -> VoxelPolicy:
         with torch.random.fork_rng(devices=[]):
@@ -228,15 +225,6 @@ def _bench(settings: Settings, work: Work) -> Bench:
         work, settings, VoxelPolicy(known.eval(), policy), fresh, prompts(train), prompts(new),
         [case.group for case in new], source,
     )  # fmt: skip
-
-
-def _normalised(case: Labelled) -> TrainingCase:
-    image, reference = case.load()
-    order = AxisOrder.of(image.affine)
-    normal = np.ascontiguousarray(order.apply(normalise_intensity(image.array, image.modality)))
-    return TrainingCase(
-        case.id, normal, np.ascontiguousarray(order.apply(reference)), None, order.apply_spacing(image.spacing)
-    )
 
 
 def _drawn(bench: Bench, seed: int, stage: str, update: int) -> list[Episode]:

@@ -20,7 +20,7 @@ from medseg_rl.environment.episode import Episode, Scene
 from medseg_rl.environment.rewards import gain_of_every_action
 from medseg_rl.hints.maps import HintConfig
 from medseg_rl.hints.robots import LargestRegion, robot_rng
-from medseg_rl.refiner import LOWEST, MASK_THRESHOLD
+from medseg_rl.refiner import LOWEST, MASK_THRESHOLD, NO_COMMAND
 from medseg_rl.rlhf.rollout import Evaluation, Rollout
 from medseg_rl.training_scenes import TrainingCase
 
@@ -36,9 +36,13 @@ class VoxelPolicy:
     def __init__(self, network: ActorCritic, policy: AdjustmentPolicy) -> None:
         self.network, self.policy = network, policy
 
-    def heads(self, observations: Tensor, percent: Tensor) -> list[tuple[Heads, Tensor]]:
-        """Heads and log-probabilities (batch, actions, x, y, z) of each step of (batch, time, channels, x, y, z)."""
-        features = self.network.features(observations[:, 0])
+    def heads(self, inputs: Mapping[str, Tensor]) -> list[tuple[Heads, Tensor]]:
+        """Heads and log-probabilities (batch, actions, x, y, z) of each step. `inputs`: "observations" (batch, time,
+        channels, x, y, z), "percent", and "command" (batch, time), one for all steps, where the network takes any.
+        """
+        observations, percent = inputs["observations"], inputs["percent"]
+        command = inputs["command"][:, 0] if "command" in inputs else None
+        features = self.network.features(observations[:, 0], command)
         found = []
         for step in range(observations.shape[1]):
             heads = self.network.heads(features, observations[:, step])
@@ -50,7 +54,7 @@ class VoxelPolicy:
         """Log-probabilities, values and entropy (batch, time, x, y, z) of the actions taken."""
         parts = []
         actions = inputs["actions"].long()
-        for step, (heads, logs) in enumerate(self.heads(inputs["observations"], inputs["percent"])):
+        for step, (heads, logs) in enumerate(self.heads(inputs)):
             chosen = logs.gather(1, actions[:, step, None])[:, 0]
             parts.append((chosen, heads.value, -(logs.exp() * logs).sum(1)))
         return Evaluation(*(torch.stack(part, 1) for part in zip(*parts, strict=True)))
@@ -59,7 +63,7 @@ class VoxelPolicy:
         """-log pi of the action that moves each voxel nearest to the label, weighted mean over the mask."""
         loss = torch.zeros(())
         weights = inputs["mask"]
-        for step, (_, logs) in enumerate(self.heads(inputs["observations"], inputs["percent"])):
+        for step, (_, logs) in enumerate(self.heads(inputs)):
             best = gain_of_every_action(inputs["percent"][:, step], reference, self.policy.adjustments).argmax(1)
             chosen = logs.gather(1, best[:, None])[:, 0]
             loss = loss - (chosen * weights[:, step]).sum() / weights[:, step].sum()
@@ -86,18 +90,26 @@ class VoxelPolicy:
 def prompts_of(cases: Sequence[TrainingCase], crop: Index, hints: HintConfig) -> list[Episode]:
     """Each case cropped or padded to one shape, with the first click of the primary robot: a prompt."""
     episodes = []
-    for case in cases:
+    for case in (fitted(case, crop) for case in cases):
         assert case.start is not None
-        image, reference, start = (
-            _fitted(array, crop, fill)
-            for array, fill in ((case.image, float(case.image.min())), (case.reference, False), (case.start, LOWEST))
-        )
-        scene = Scene(image, reference, start, np.ones(crop, np.float32), case.spacing)
+        reference = case.reference
+        scene = Scene(case.image, reference, case.start, np.ones(crop, np.float32), case.spacing)
         episode = Episode(scene, hints=hints)
         rng = robot_rng(case.id, 0, 1)
         episode.interact(LargestRegion().next_clicks(reference, episode.mask, (), case.spacing, 1, rng))
         episodes.append(episode)
     return episodes
+
+
+def fitted(case: TrainingCase, crop: Index) -> TrainingCase:
+    """The case cropped or padded about its middle to one shape."""
+    return TrainingCase(
+        case.id,
+        _fitted(case.image, crop, float(case.image.min())),
+        _fitted(case.reference, crop, False),
+        None if case.start is None else _fitted(case.start, crop, LOWEST),
+        case.spacing,
+    )
 
 
 def weights_of(episode: Episode) -> Tensor:
@@ -108,10 +120,11 @@ def weights_of(episode: Episode) -> Tensor:
     for inside in (mask, ~mask):
         if inside.any() and not inside.all():
             near |= (ndimage.distance_transform_edt(inside, sampling=spacing) <= BAND_MM) & inside
-    clicked = np.ones(mask.shape, np.bool_)
-    for click in episode.clicks:
-        clicked[click.index] = False
-    near |= ndimage.distance_transform_edt(clicked, sampling=spacing) <= BAND_MM
+    if episode.clicks:
+        elsewhere = np.ones(mask.shape, np.bool_)
+        for click in episode.clicks:
+            elsewhere[click.index] = False
+        near |= ndimage.distance_transform_edt(elsewhere, sampling=spacing) <= BAND_MM
     weights = np.where(near, 1.0, OUTSIDE) * ~episode.fixed_voxels
     return torch.from_numpy(weights.astype(np.float32))
 
@@ -133,18 +146,27 @@ def rolled_out(
 
 @torch.no_grad()
 def acted(
-    actor: VoxelPolicy, prompts: Sequence[Episode], *, steps: int, generator: torch.Generator | None
+    actor: VoxelPolicy,
+    prompts: Sequence[Episode],
+    *,
+    steps: int,
+    generator: torch.Generator | None,
+    commands: Sequence[int] | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Inputs of `VoxelPolicy.evaluate` and states of an interaction, as `rolled_out`, without scoring the actions."""
+    """Inputs of `VoxelPolicy.evaluate` and states of an interaction, as `rolled_out`, without scoring the actions.
+
+    `commands`: one a prompt, none of them (NA) by default; heard by networks that take commands.
+    """
     channels = actor.network.channels
+    command = torch.tensor([NO_COMMAND] * len(prompts) if commands is None else list(commands))
     states = [episode.percent.copy() for episode in prompts]
     features: Tensor | None = None
     observations: list[Tensor] = []
     percents, actions = [], []
     for _ in range(steps):
-        seen = torch.from_numpy(np.stack([_observed(e, s, channels) for e, s in zip(prompts, states, strict=True)]))
+        seen = torch.from_numpy(np.stack([observed(e, s, channels) for e, s in zip(prompts, states, strict=True)]))
         before = torch.from_numpy(np.stack(states))
-        features = actor.network.features(seen) if features is None else features
+        features = actor.network.features(seen, command) if features is None else features
         heads = actor.network.heads(features, seen)
         decision = (
             actor.policy.greedy(heads, before) if generator is None else actor.policy.sample(heads, before, generator)
@@ -161,6 +183,8 @@ def acted(
         "actions": torch.stack(actions, 1),
         "mask": mask,
     }
+    if actor.network.command is not None:
+        inputs["command"] = command[:, None].expand(-1, steps)
     return inputs, torch.stack([*percents, torch.from_numpy(np.stack(states))], 1)
 
 
@@ -169,7 +193,7 @@ def masks_of(states: Tensor) -> Tensor:
     return states > MASK_THRESHOLD
 
 
-def _observed(episode: Episode, percent: np.ndarray[Any, Any], channels: Sequence[str]) -> np.ndarray[Any, Any]:
+def observed(episode: Episode, percent: np.ndarray[Any, Any], channels: Sequence[str]) -> np.ndarray[Any, Any]:
     """The observation of the prompt with another live state."""
     kept, episode.percent = episode.percent, percent
     try:
