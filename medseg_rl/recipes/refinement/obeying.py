@@ -42,20 +42,20 @@ class Settings:
 
     `demonstrations`: orders carried out. `cycles`, each of `rl_updates` and `bc_updates`; the other arms have as many
     updates by reward. `batch`: orders an update, `played`: episodes without a command. `joint_beta`: weight of cloning
-    in Joint. `belief_first`: share of the first cloning that teaches the belief alone, `belief_coef`: its weight beside
-    the likelihood after it.
+    in Joint. `belief_first`: share of the first cloning that teaches the belief alone, at `cloning_rate`;
+    `belief_coef`: its weight beside the likelihood after it, whose gradient is far steeper.
     """
 
     seeds: int = 3
     practised: int = 24
     watched: int = 6
-    judged: int = 8
+    judged: int = 6
     demonstrations: int = 120
     validation: int = 15
     cloning_updates: int = 600
-    belief_first: float = 0.8
+    belief_first: float = 0.85
     belief_coef: float = 30.0
-    cycles: int = 3
+    cycles: int = 2
     rl_updates: int = 4
     bc_updates: int = 8
     batch: int = 2
@@ -63,6 +63,7 @@ class Settings:
     steps: int = 2
     wins: int = 24
     cloning_rate: float = 2e-3
+    likelihood_rate: float = 2.5e-4
     learning_rate: float = 1e-4
     kl_coef: float = 0.05
     joint_beta: float = 1.0
@@ -154,6 +155,7 @@ def clone(bench: Bench, seed: int) -> Result:
         if update < settings.belief_first * settings.cloning_updates:
             trainer.descend(belief_loss(actor, examples))
         else:
+            trainer.optimiser.param_groups[0]["lr"] = settings.likelihood_rate
             trainer.step(examples)
         bench.work.report(f"cloning, seed {seed}", update + 1, settings.cloning_updates)
         if (update + 1) % settings.every == 0 or update + 1 == settings.cloning_updates:
@@ -210,7 +212,7 @@ def _trainer(bench: Bench, arm: str, seed: int) -> GroundedTrainer:
     )  # fmt: skip
     actor: Any = ppo.policy
     return GroundedTrainer(
-        ppo, red, data, validation, batch=settings.batch, learning_rate=settings.cloning_rate / 4, seed=seed,
+        ppo, red, data, validation, batch=settings.batch, learning_rate=settings.likelihood_rate, seed=seed,
         beside=_beside(bench, actor),
     )  # fmt: skip
 
