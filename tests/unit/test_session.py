@@ -378,9 +378,11 @@ def test_discarding_several_turns_takes_back_all_of_them_and_can_be_undone():
         session.click_voxels([Click(place, label)])
     proposed = session.percent.copy()
     session.discard()
-    assert np.array_equal(session.percent, before) and session.mask_box == Box.around_mask(session.mask)
+    assert np.array_equal(session.percent, before)
+    assert session.mask_box == Box.around_mask(session.mask)
     session.undo()
-    assert np.array_equal(session.percent, proposed) and session.mask_box == Box.around_mask(session.mask)
+    assert np.array_equal(session.percent, proposed)
+    assert session.mask_box == Box.around_mask(session.mask)
     session.redo()
     assert np.array_equal(session.percent, before)
 
