@@ -34,6 +34,7 @@ from medseg_rl.training_scenes import TrainingCase
 
 SUMMARY = "commands to the voxel agents: BC, RL, Joint and RED, obedience under four commanders, false premises"
 ARMS = ("BC", *TRAINED)
+SMALL = 0.005  # Dice: a smaller difference of means is called none
 Masks = Sequence[Mapping[str, Any]]
 
 
@@ -165,21 +166,22 @@ def _rate(found: Proportion | None) -> str:
 
 
 def _claims(results: Mapping[str, Sequence[Result]]) -> list[str]:
-    """The claims of the literature, by the means over seeds; the table has the intervals."""
+    """The claims of the literature by the means over seeds; the table has the intervals. Short phases show little."""
     gain = {arm: {name: _mean_gain(name, found) for name in COMMANDERS} for arm, found in results.items()}
 
-    def claim(text: str, value: float, holds: bool) -> str:
-        return f"{text}: {value:+.3f} Dice, {'seen here' if holds else 'NOT seen here'}."
+    def claim(text: str, value: float) -> str:
+        verdict = "no difference" if abs(value) < SMALL else "seen here" if value > 0 else "NOT seen here"
+        return f"{text}: {value:+.3f} Dice, {verdict}."
 
     over_joint = gain["RED"]["Oracle"] - gain["Joint"]["Oracle"]
     over_rl = gain["RED"]["Oracle"] - gain["RL"]["Oracle"]
     listens = gain["RED"]["NA"] - gain["RED"]["Adversarial"]
     return [
-        claim("Claim of the literature, RED gains more than Joint under the oracle", over_joint, over_joint > 0),
+        claim("Claim of the literature, RED gains more than Joint under the oracle", over_joint),
         claim(
             "Claim of the literature, RL forgets to listen and RED gains more under the oracle", over_rl, over_rl > 0
         ),
-        claim("RED obeys the adversary too, so loses against no command", listens, listens > 0),
+        claim("RED obeys the adversary too, so loses against no command", listens),
     ]
 
 
