@@ -178,9 +178,7 @@ def _claims(results: Mapping[str, Sequence[Result]]) -> list[str]:
     listens = gain["RED"]["NA"] - gain["RED"]["Adversarial"]
     return [
         claim("Claim of the literature, RED gains more than Joint under the oracle", over_joint),
-        claim(
-            "Claim of the literature, RL forgets to listen and RED gains more under the oracle", over_rl, over_rl > 0
-        ),
+        claim("Claim of the literature, RL forgets to listen and RED gains more under the oracle", over_rl),
         claim("RED obeys the adversary too, so loses against no command", listens),
     ]
 
