@@ -44,12 +44,14 @@ train-small: .venv/.stamp-demo  ## trains a hippocampus agent on two cores in at
 GENERAL = OMP_NUM_THREADS=1 $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node 2 -m medseg_rl.cli \
 	train-general --set training.threads=1 --set training.generation=50
 
-train-general: .venv/.stamp-demo  ## trains the agents for any structure on two cores in about three hours (MEDSEG_RL_DATA)
+train-general: .venv/.stamp-demo  ## trains the agents for any structure on two cores in four to five hours (MEDSEG_RL_DATA)
 	$(GENERAL) -o runs/general_first --set training.updates=3600 --set training.learner.belief_first=0.85
 	$(GENERAL) -o runs/general_belief --begin-with runs/general_first/bundle/general --set training.seed=2 \
 	  --set training.updates=1500 --set training.learner.belief_first=1.0 --set training.learner.learning_rate=0.0007
-	$(GENERAL) -o runs/general --begin-with runs/general_belief/bundle/general --set training.seed=3 \
+	$(GENERAL) -o runs/general_reward --begin-with runs/general_belief/bundle/general --set training.seed=3 \
 	  --set training.updates=1500 --set training.learner.belief_first=0.0 --set training.learner.learning_rate=0.0007
+	$(GENERAL) -o runs/general --begin-with runs/general_reward/bundle/general --set training.seed=5 \
+	  --set training.updates=2500 --set training.learner.belief_first=0.0 --set training.learner.learning_rate=0.0007
 
 sample-data: .venv/.stamp-demo  ## writes sample_data/ again; SOURCE = the unpacked package that sample_data/README.md names
 	$(BIN)/python benchmarks/make_sample_data.py "$(SOURCE)"
