@@ -276,7 +276,7 @@ def _view(
         mask = filled(turn.percent[within.slices], turn.background) > MASK_THRESHOLD
     if mask is not None and mask.any():
         farthest = click_view(mask, within, turn.clicks, turn.n_new, turn.spacing, side)
-        if turn.n_new > 1 or not may_be_apart(farthest, mask, within, turn.clicks[-1]):
+        if not any(may_be_apart(farthest, mask, within, click) for click in turn.new_clicks):
             return farthest
 
     def hoped(view: View) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +68,8 @@ class View:
 def click_view(
     mask: Mask | None, within: Box, clicks: Sequence[Click], n_new: int, spacing: Spacing, side: int
 ) -> View:
-    """Of `side` voxels on an edge round each of the last `n_new` clicks, inside `within`.
+    """Of `side` voxels on an edge round each of the last `n_new` clicks, inside `within`; from farther off where clicks
+    far from each other would need more than `CLOSER` times as many voxels.
 
     `mask`: the mask in `within`; None for an empty one. Where it is hard at a click alone, that is no surface.
     """
@@ -81,7 +82,8 @@ def click_view(
         near = View(box, voxel / unit)
         view = near if view is None else View(view.box.union(box), max(view.magnification, near.magnification))
     assert view is not None
-    return view
+    crowded = (view.box.voxels / (CLOSER * side**3)) ** (1 / 3)
+    return replace(view, magnification=max(view.magnification, crowded))
 
 
 def mask_view(region: Box, side: int) -> View:

@@ -244,6 +244,17 @@ def test_a_click_that_the_mask_agrees_with_near_its_surface_may_move_it():
     assert not result.report.message
 
 
+@pytest.mark.parametrize("mask", [np.zeros(SHAPE, bool), ball(CENTRE, 20, SHAPE)])
+def test_many_clicks_far_from_each_other_are_seen_in_one_view_of_bounded_size(mask):
+    corners = [object_click((x, y, z)) for x in (5, 115) for y in (5, 105) for z in (5, 95)]
+    refiner = Onlooker(2.0)
+    take_turn(replace(turn(mask, *corners), n_new=len(corners)), refiner, FREE)
+    sizes = [request.percent.size for request in refiner.requests if request.n_new_clicks]
+    assert max(sizes) <= 1.1 * CLOSER * SIDE**3
+    assert max(sizes) > SIDE**3
+    assert next(request.n_new_clicks for request in refiner.requests if not request.glance) == len(corners)
+
+
 def test_views_of_a_part_end_at_the_farthest_that_may_be_right():
     views: list[View] = []
     close, farthest = View(Box((50, 45, 40), (71, 66, 61))), View(Box((20, 15, 10), (101, 96, 91)), 4.0)
