@@ -8,7 +8,7 @@ observation, on as many cores as they have threads. OpenVINO is measured where i
 and is no part of the program.
 
 The limit is what a large product of two matrices reaches in the same run at the same precision and threads; the share
-is that of the fastest run in it.
+is that of the fastest run in it. More than all of it says that this product falls short of the machine itself.
 """
 
 from __future__ import annotations
