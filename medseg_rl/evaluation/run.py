@@ -158,7 +158,7 @@ def _rules(dataset: Dataset, config: EvaluationConfig) -> dict[str, Any]:
         "set": dataset.folder.resolve().name,
         "structure": target_name(config.target),
         "interactions": config.interactions or native,
-        "empty_start_side_mm": empty_start_side_mm(dataset, config.target),
+        "empty_start_side_mm": empty_start_side_mm(dataset, config.target) if config.roi == "common" else None,
         "far_mm": FAR_MM.get(dataset.folder.resolve().name, DEFAULT_FAR_MM),
         "robot_version": ROBOT_VERSION,
     }

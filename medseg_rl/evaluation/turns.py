@@ -45,7 +45,8 @@ TIMEOUT_S = 60.0
 class Plan:
     """What every method of a table shares. `interactions`: turns after the start. `guard_mm` None: locality guard off.
 
-    `empty_start_side_mm`: side of the common region of an empty start. `timeout_s`: of one interaction.
+    `empty_start_side_mm`: side of the common region of an empty start; no other region needs it. `timeout_s`: of one
+    interaction.
     """
 
     robot_seed: int = 0
@@ -54,7 +55,7 @@ class Plan:
     roi: RoiKind = "common"
     enforce_clicks: bool = True
     guard_mm: float | None = None
-    empty_start_side_mm: float = 64.0
+    empty_start_side_mm: float | None = 64.0
     timeout_s: float = TIMEOUT_S
 
 

@@ -374,6 +374,15 @@ def test_the_side_of_an_empty_start_is_one_and_a_half_times_the_extent(dataset: 
     assert empty_start_side_mm(dataset, "whole") == 32.0
 
 
+def test_a_set_without_training_cases_is_evaluated_in_any_region_but_the_common_one(dataset: Dataset, tmp_path: Path):
+    alone = replace(dataset, all_cases=tuple(c for c in dataset.all_cases if c.split != "train"))
+    config = replace(CONFIG, methods=CONFIG.methods[:1], start="B")
+    with pytest.raises(InputFileError, match="no training case"):
+        evaluate(alone, replace(config, roi="common"), tmp_path)
+    done = evaluate(alone, replace(config, roi="whole"), tmp_path)
+    assert {record.status for record in done.records} == {"ok"}
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"robot": "nobody"}, {"start": "A"}, {"methods": ()}, {"methods": CONFIG.methods[:1] * 2}, {"target": (9,)}],
