@@ -30,6 +30,7 @@ MADE_BY = (
     "compare within a table: several processes ran side by side."
 )
 CLICKS = (0, 1, 3, 5, 10, 20)
+REGIONS = ("common", "whole")
 SHOWN = (
     "commit",
     "config_hash",
@@ -44,9 +45,8 @@ SHOWN = (
 
 def publish(folder: Path) -> None:
     """Replaces RESULTS.md but for its proof, its curves, and the block between the marks in README.md."""
-    manifests = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*_common.json"))
-    }
+    found = [path for region in REGIONS for path in folder.glob(f"*_{region}.json")]
+    manifests = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(found)}
     if not manifests:
         raise InputFileError(f"{folder} holds no manifest; run the evaluation first")
     dirty = [name for name, manifest in manifests.items() if manifest["dirty"]]
@@ -102,17 +102,19 @@ def _short(folder: Path) -> str:
 
     The other robots stand in RESULTS.md alone.
     """
-    sections: dict[tuple[str, str, str], dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    sections: dict[tuple[str, str, str, str], dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in group_runs(read_folder(folder)[""]):
         if run.first.robot != "primary":
             continue
-        sections[run.first.set, run.first.split, run.first.start][run.first.method].append(run)
+        first = run.first
+        sections[first.set, first.split, first.start, first.roi_kind][first.method].append(run)
     return "\n\n".join(_table(*key, methods) for key, methods in sorted(sections.items()))
 
 
-def _table(name: str, split: str, start: str, methods: dict[str, list[Run]]) -> str:
+def _table(name: str, split: str, start: str, region: str, methods: dict[str, list[Run]]) -> str:
     head = " | ".join(f"@{click}" for click in CLICKS)
-    lines = [f"{name}, {split} split, start {start}: Dice after n clicks of the primary robot", ""]
+    where = "" if region == "common" else f", region {region}"
+    lines = [f"{name}, {split} split, start {start}{where}: Dice after n clicks of the primary robot", ""]
     lines += [f"| method | {head} | clicks that lower Dice |", "|---" * (len(CLICKS) + 2) + "|"]
     for method, runs in methods.items():
         dice = " | ".join(f"{mean(by_subject(runs, methodcaller('dice_at', click))):.3f}" for click in CLICKS)
