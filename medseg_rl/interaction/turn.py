@@ -151,8 +151,7 @@ def take_turn(
             wanted = _closer(request, wanted, view, refiner, config, cancel)
         clock.lap("refine")
         after = with_rules(_painted(work, strokes), wanted, config, turn.spacing)
-        changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
-        if view is not None or not reaches_border(changed, box, turn.shape):
+        if view is not None or not reaches_border(_changed(work, after), box, turn.shape):
             break
         larger = _larger(turn, box, radius, config, growths)
         if larger == box:
@@ -162,26 +161,34 @@ def take_turn(
         steps = max(config.steps, config.coarse_steps) + closer  # the closer look is one more
         strokes.take(strokes.last(steps), work.percent, after)
         after = with_rules(_around(work, strokes.taken), wanted, config, turn.spacing)
-        changed = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
     delta = _encode(turn, work, after)
     clock.lap("encode")
-    changed_box = Box.around_mask(changed)
-    entered = int(np.count_nonzero(changed & (after > MASK_THRESHOLD)))
-    report = TurnReport(
-        message=AGREED if agreed else "",
-        roi=box,
-        levels=levels,
-        growths=growths,
-        respected_raw=respected(wanted, work.new_clicks),
-        respected=respected(after, work.new_clicks),
-        added_voxels=entered,
-        removed_voxels=int(np.count_nonzero(changed)) - entered,
-        changed_box=None if changed_box is None else changed_box.shifted(box.start),
-        timings=Timings(region=clock.region, refine=clock.refine, encode=clock.encode),
+    timings = Timings(region=clock.region, refine=clock.refine, encode=clock.encode)
+    report = replace(
+        _report(work, wanted, after), message=AGREED if agreed else "", levels=levels, growths=growths, timings=timings
     )
     if strokes is None:
         return TurnResult(delta, report)
     return TurnResult(delta, report, strokes=tuple(strokes.taken), interventions=tuple(strokes.met))
+
+
+def _report(work: RegionState, wanted: Percent, after: Percent) -> TurnReport:
+    """What became of the region, from what the refiner wanted to what holds."""
+    changed, mask = _changed(work, after), after > MASK_THRESHOLD
+    changed_box, entered = Box.around_mask(changed), int(np.count_nonzero(changed & mask))
+    return TurnReport(
+        roi=work.box,
+        respected_raw=respected(wanted, work.new_clicks),
+        respected=respected(after, work.new_clicks),
+        added_voxels=entered,
+        removed_voxels=int(np.count_nonzero(changed)) - entered,
+        changed_box=None if changed_box is None else changed_box.shifted(work.box.start),
+    )
+
+
+def _changed(work: RegionState, after: Percent) -> Mask:
+    changed: Mask = (after > MASK_THRESHOLD) != (work.before > MASK_THRESHOLD)
+    return changed
 
 
 def _agreed(work: RegionState) -> bool:
