@@ -149,9 +149,12 @@ class OnWorker:
             loop.exec()
         finally:
             timer.stop()
+            was_active = dialog.isActiveWindow()
             dialog.hide()
             dialog.deleteLater()
             self.dialog = None
+            if was_active and self.parent is not None:  # where no window manager gives the keys back
+                self.parent.activateWindow()
         if job.progress.is_stopped():
             raise Cancelled(tr("stopped"))
         if job.error is not None:
