@@ -27,6 +27,7 @@ from medseg_rl.refiner import HIGHEST, LOWEST, MASK_THRESHOLD, Percent, Refineme
 from medseg_rl.volume import Box, Index
 
 Slices = tuple[slice, slice, slice]
+GLANCES = 8  # that are remembered: a search for the size of an object takes fewer, a stopped one leaves its own behind
 Reader = Callable[[Percent], Heads]  # what the network says of a state of the region of one request
 
 
@@ -99,7 +100,7 @@ class VoxelAgentRefiner:
         part = self._heard(request)
         if request.glance and self._network.belief:
             heads_of = self._reader(request, part)
-            self._glances.append((request, heads_of))
+            self._glances = [*self._glances[1 - GLANCES :], (request, heads_of)]
             return self._believed(request, part, heads_of)
         heads_of = self._glanced(request) or self._reader(request, part)
         again = self.view_voxels and not request.n_new_clicks  # as candidates ask for the same several times

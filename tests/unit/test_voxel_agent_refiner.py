@@ -8,7 +8,7 @@ import torch
 
 from medseg_rl.agent.networks import build_network
 from medseg_rl.agent.policy import build_policy
-from medseg_rl.agent.refine import VoxelAgentRefiner
+from medseg_rl.agent.refine import GLANCES, VoxelAgentRefiner
 from medseg_rl.errors import Cancelled
 from medseg_rl.hints.clicks import Click, ClickLabel
 from medseg_rl.hints.maps import HintConfig
@@ -109,6 +109,17 @@ def test_several_refinements_of_one_state_read_the_image_once_and_differ_by_thei
     assert len(read) == 1
     agent.refine(request(n_new_clicks=0, percent=np.full(SHAPE, 40, np.uint8)))
     assert len(read) == 2
+
+
+def test_glances_that_no_step_followed_are_forgotten_after_some():
+    agent = believer()
+    read = []
+    agent.network.trunk.register_forward_hook(lambda *_: read.append(1))
+    images = [request().image + number for number in range(GLANCES + 1)]
+    for image in images:
+        agent.refine(nothing_yet(image=image, glance=True))
+    agent.refine(nothing_yet(image=images[0]))
+    assert len(read) == len(images) + 1
 
 
 def test_held_voxels_come_back_as_they_went():
